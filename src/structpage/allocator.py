@@ -1,0 +1,409 @@
+"""`BuddyAllocator`: the user's object over the core's buddy allocator.
+
+It owns what the core does not know: names, errors, owners as objects, frame memory, consumers. Every
+operation runs the core's own method on the engine's buffers; a status becomes an exception here and
+nowhere else. Frames are counted in PFNs, sizes in orders, ranges as [start, end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from structpage import mapping, placing, registry
+from structpage.core.buddy import TO_TAIL, Buddy
+from structpage.core.buffers import Buffer, Memmap
+from structpage.core.memmap import OneWord, TwoWord
+from structpage.core.placements import BUILTIN
+from structpage.core.ranges import Ranges
+from structpage.core.status import CORRUPT, NO_MEMORY
+from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_MASK, TYPES, ZIDS
+from structpage.engines import Engine, engine_of
+from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
+from structpage.errors import InvalidArgument, InvalidFree, OutOfMemory, UnknownName, must
+from structpage.frames import FrameMemory
+from structpage.pages import PageArray
+from structpage.refusal import corruption, why_not_allocated, why_not_free, why_not_reserved
+from structpage.zones import Zone, validated, zone_name, zonelists
+
+if TYPE_CHECKING:
+    from structpage.consumers import Consumer
+    from structpage.replay import Replay, Requests
+
+MEMMAPS: dict[str, type[TwoWord] | type[OneWord]] = {"two-word": TwoWord, "one-word": OneWord}
+STAMPS = {"every": 1, "head": 0}
+DEFAULT_TYPE = MOVABLE
+"""The one migratetype in use until zones have fallback: that of most of the memory."""
+
+
+class BuddyAllocator:
+    """A buddy allocator over a `PageArray`, with its free lists where `placement` puts them.
+
+    Parameters: `pages`, a memmap or a number of frames; `placement`, a name, a class, an entry point or
+    `module:Class`; `zones`, by default one zone Normal of all frames; `max_order`, the largest order
+    (0-30, as the layout allows); `engine`, a name or an engine; `memory`, the frames' content, made when the
+    placement or a consumer needs it; `stamp`, whether `"every"` frame of an allocation names its owner
+    or its `"head"` alone; `start`, whether all frames begin `"free"` or `"reserved"`; `consumers`, what else
+    has a claim on free pages.
+
+    Raises `LimitExceeded` beyond a stated limit of placement or layout, `UnknownName` for a name, `OutOfRange`
+    and `InvalidArgument` for zones or sizes. Cost: O(frames / 2^max_order) to hand the memory over.
+    """
+
+    def __init__(
+        self,
+        pages: PageArray | int,
+        placement: str | type = "side-table",
+        *,
+        zones: Iterable[Zone] | None = None,
+        max_order: int = 10,
+        engine: str | Engine = "plain",
+        memory: FrameMemory | None = None,
+        stamp: str = "every",
+        start: str = "free",
+        consumers: Sequence[Consumer] = (),
+    ) -> None:
+        cls = placing.placement_class(placement)
+        if not isinstance(pages, PageArray):
+            pages = PageArray(pages, layout=placing.declared(cls).layout)
+        self.pages = pages
+        self.max_order = between("max_order", max_order, 0, 30)
+        self.zones = validated(zones, pages.frames)
+        slots = (max(zone.node for zone in self.zones) + 1) * ZIDS
+        lists = (slots << LANE_SHIFT) * (max_order + 1)
+        placing.check_limits(cls, pages, max_order, lists)
+        named("stamp", stamp, STAMPS)
+        named("start", start, ("free", "reserved"))
+        if pages.words.any():
+            raise InvalidArgument(must("pages", "a memmap of reserved frames only", repr(pages)))
+        self.placement = registry.name_of(BUILTIN, cls)
+        self.engine = engine_of(engine)
+        self.buffers: dict[str, mapping.Words] = {"words": pages.words}
+        self.consumers = tuple(consumers)
+        needs_memory = placing.declared(cls).touches_free_pages or bool(self.consumers)
+        self.memory = _memory_for(pages, memory, needs_memory)
+        self._build(cls, slots, lists, stamp)
+        for consumer in self.consumers:
+            consumer.attach(self)
+        if start == "free":
+            for zone in self.zones:
+                for first, end in zone.present():
+                    self._raise_if(self.ranges.hand_over(first, end, DEFAULT_TYPE, TO_TAIL))
+
+    def _build(self, cls: type, slots: int, lists: int, stamp: str) -> None:
+        engine, pages = self.engine, self.pages
+        word = engine.buffer("words", pages.words)
+        memory_words = np.empty(0, np.uint64)
+        if self.memory is not None and placing.declared(cls).touches_free_pages:
+            memory_words = self.memory.words
+        memory = engine.buffer("memory", memory_words)
+        memmap = MEMMAPS[pages.layout.name](word, engine.fill("words", pages.words), STAMPS[stamp])
+        self.stamp = stamp
+        lists_of = placing.build(cls, pages, lists, word, memory, self._new_buffer)
+        orders = self.max_order + 1
+        core = Buddy(
+            cast(Memmap, memmap),
+            lists_of,
+            self._new_buffer("nr_free", slots * orders),
+            self._new_buffer("zone_start", slots),
+            self._new_buffer("zone_end", slots),
+            self._new_buffer("zonelist", slots * (slots + 1)),
+            pages.frames,
+            orders,
+            slots,
+        )
+        self.ranges = engine.adopt(Ranges(core))
+        self.core, self.lists = self.ranges.buddy, self.ranges.buddy.lists
+        for zone in self.zones:
+            self.buffers["zone_start"][zone.index] = zone.start
+            self.buffers["zone_end"][zone.index] = zone.end
+        self.buffers["zonelist"].view(np.int64)[:] = zonelists(self.zones, slots)
+
+    def _new_buffer(self, name: str, words: int) -> Buffer:
+        if name in self.buffers:
+            raise InvalidArgument(must("buffer name", f"other than {', '.join(self.buffers)}", repr(name)))
+        self.buffers[name] = mapping.zeros(words)
+        return self.engine.buffer(name, self.buffers[name])
+
+    # Blocks
+
+    def alloc(
+        self,
+        order: int = 0,
+        *,
+        migratetype: int = DEFAULT_TYPE,
+        zone: str | None = None,
+        node: int = 0,
+        align_order: int = 0,
+        owner: object = None,
+    ) -> int:
+        """Allocate a block of 2^order frames and return its PFN.
+
+        `zone` is the highest zone that will do, by default the highest there is; lower ones and other nodes
+        follow by distance. `align_order` aligns the block to more than its size. Raises `OutOfMemory`,
+        `InvalidArgument`, `UnknownName`. O(max_order); with `align_order` above `order` O(blocks).
+        """
+        between("order", order, 0, self.max_order)
+        between("align_order", align_order, 0, 62)
+        between("migratetype", migratetype, 0, TYPES - 1)
+        wanted, reference = self._zone_index(zone, node), self.pages.owners.reference(owner)
+        self.engine.begin()
+        if align_order > order:
+            return self._alloc_aligned(order, align_order, wanted, migratetype, reference)
+        pfn = self.core.alloc(order, migratetype, wanted, reference)
+        if pfn == NO_MEMORY:
+            raise OutOfMemory(must("order", f"at most that of a free block, {self._largest()}", order))
+        self._raise_if(pfn)
+        return self._handed_out(pfn, order)
+
+    def free(self, pfn: int, order: int | None = None, *, migratetype: int | None = None) -> None:
+        """Free the allocated block at `pfn`; with `order`, only if it is of that order.
+
+        `migratetype` chooses the list, by default the type it was allocated for. Raises `OutOfRange`,
+        `InvalidFree` for a frame that is free, a tail, reserved, or of another order. O(max_order).
+        """
+        a_pfn(pfn, self.pages.frames)
+        memmap = self.core.memmap
+        if order is not None:
+            between("order", order, 0, self.max_order)
+        if not memmap.is_allocated_head(pfn) or (order is not None and memmap.order_of(pfn) != order):
+            raise InvalidFree(why_not_allocated(self.pages, pfn, order))
+        size = memmap.order_of(pfn) if order is None else order
+        mt = memmap.lane_of(pfn) & TYPE_MASK if migratetype is None else migratetype
+        between("migratetype", mt, 0, TYPES - 1)
+        self.engine.begin()
+        for consumer in self.consumers:
+            consumer.before_free(pfn, size)
+        self._raise_if(self.core.free(pfn, size, mt))
+        for consumer in self.consumers:
+            consumer.after_free(pfn, size)
+
+    # Chosen addresses
+
+    def alloc_at(self, pfn: int, order: int = 0, *, owner: object = None) -> int:
+        """Allocate exactly the block at `pfn`; raises `OutOfMemory` if a frame of it is not free. O(max_order)."""
+        between("order", order, 0, self.max_order)
+        a_pfn(pfn, self.pages.frames)
+        if pfn % (1 << order):
+            raise InvalidArgument(must("PFN", f"a multiple of {1 << order} for order {order}", pfn))
+        return self.alloc_range(pfn, 1 << order, owner=owner)
+
+    def alloc_within(self, start: int, end: int, order: int = 0, *, owner: object = None) -> int:
+        """Allocate a block that lies wholly in [start, end); raises `OutOfMemory`. O(blocks in the range)."""
+        between("order", order, 0, self.max_order)
+        a_range(start, an_int("end", end) - start, self.pages.frames)
+        pfn = self.ranges.find_block(start, end, order, order)
+        if pfn < 0:
+            raise OutOfMemory(must(f"range [{start}, {end})", f"with a free block of order {order}", "without"))
+        return self.alloc_at(pfn, order, owner=owner)
+
+    def alloc_range(self, start: int, count: int, *, owner: object = None) -> int:
+        """Allocate exactly `count` frames from `start` on, any number, within a zone; free with `free_range`.
+
+        They become the fewest aligned blocks. Raises `OutOfMemory` if one is not free. O(blocks in the range).
+        """
+        start, end = a_range(start, count, self.pages.frames)
+        reference = self.pages.owners.reference(owner)
+        self.engine.begin()
+        blocks_before = self.ranges.alloc_range(start, end, DEFAULT_TYPE, reference)
+        if blocks_before < 0 and blocks_before != CORRUPT:
+            raise OutOfMemory(why_not_free(self.pages, self.zones, start, end))
+        self._raise_if(blocks_before)
+        pfn = start
+        while pfn < end:
+            order = self.core.memmap.order_of(pfn)
+            self._handed_out(pfn, order)
+            pfn += 1 << order
+        return start
+
+    def alloc_contig(self, count: int, *, owner: object = None) -> int:
+        """Allocate `count` frames in a row, any number, at the lowest address; O(frames). Raises `OutOfMemory`."""
+        at_least("count", count, 1)
+        for zone in self.zones:
+            pfn = self.ranges.find_run(zone.start, zone.end, count)
+            if pfn >= 0:
+                return self.alloc_range(pfn, count, owner=owner)
+        raise OutOfMemory(must("count", "at most the longest run of free frames", count))
+
+    def free_range(self, start: int, count: int) -> None:
+        """Free the allocated blocks that make up [start, end) exactly; raises `InvalidFree`. O(blocks)."""
+        start, end = a_range(start, count, self.pages.frames)
+        memmap, pfn, blocks = self.core.memmap, start, []
+        while pfn < end and memmap.is_allocated_head(pfn):
+            blocks.append((pfn, memmap.order_of(pfn)))
+            pfn += 1 << memmap.order_of(pfn)
+        if pfn != end:
+            rule = "made up of allocated blocks"
+            raise InvalidFree(must(f"range [{start}, {end})", rule, f"{self.pages[min(pfn, end - 1)]}"))
+        for block, order in blocks:
+            self.free(block, order)
+
+    def reserve(self, start: int, count: int) -> None:
+        """Take free frames out of the allocator, without an owner; raises `OutOfMemory` if one is not free."""
+        start, end = a_range(start, count, self.pages.frames)
+        status = self.ranges.reserve(start, end, DEFAULT_TYPE)
+        if status < 0 and status != CORRUPT:
+            raise OutOfMemory(why_not_free(self.pages, self.zones, start, end))
+        self._raise_if(status)
+        for consumer in self.consumers:
+            for pfn, order in self._chunks(start, end):
+                consumer.after_alloc(pfn, order)
+
+    def release(self, start: int, count: int) -> None:
+        """Put reserved frames back to the free memory; raises `InvalidFree` if one is not reserved. O(frames)."""
+        start, end = a_range(start, count, self.pages.frames)
+        if not self.ranges.is_reserved_range(start, end):
+            raise InvalidFree(why_not_reserved(self.pages, self.zones, start, end))
+        for consumer in self.consumers:
+            for pfn, order in self._chunks(start, end):
+                consumer.before_free(pfn, order)
+        self._raise_if(self.ranges.release(start, end, DEFAULT_TYPE))
+        for consumer in self.consumers:
+            for pfn, order in self._chunks(start, end):
+                consumer.after_free(pfn, order)
+
+    def _chunks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        while start < end:
+            order = self.ranges.chunk(start, end)
+            yield start, order
+            start += 1 << order
+
+    def _alloc_aligned(self, order: int, align: int, wanted: int, mt: int, reference: int) -> int:
+        zonelist = self.buffers["zonelist"].view(np.int64)[wanted * (self.core.zones + 1) :].tolist()
+        for index in zonelist[: zonelist.index(-1)]:
+            start, end = self.core.zone_start[index], self.core.zone_end[index]
+            pfn = self.ranges.find_block(start, end, order, align)
+            if pfn >= 0:
+                self._raise_if(self.ranges.take(pfn, order, mt))
+                self.core.memmap.mark_allocated(pfn, order, index << LANE_SHIFT | mt, reference)
+                return self._handed_out(pfn, order)
+        raise OutOfMemory(must("align_order", f"one that a free block of order {order} has", align))
+
+    def _handed_out(self, pfn: int, order: int) -> int:
+        for consumer in self.consumers:
+            consumer.after_alloc(pfn, order)
+        return pfn
+
+    # Free lists as they are
+
+    def place(self, blocks: Iterable[tuple[int, int, int]]) -> None:
+        """List blocks `(pfn, order, migratetype)` of reserved frames at the tails, in order, merging nothing.
+
+        How recorded free lists are set up. Raises `OutOfRange`, `InvalidArgument` for a misaligned block and
+        `InvalidFree` for frames that are not reserved; the blocks before the bad one stay.
+        """
+        for pfn, order, mt in blocks:
+            between("order", order, 0, self.max_order)
+            a_range(pfn, 1 << order, self.pages.frames)
+            between("migratetype", mt, 0, TYPES - 1)
+            if pfn % (1 << order):
+                raise InvalidArgument(must("PFN", f"a multiple of {1 << order} for order {order}", pfn))
+            if not self.ranges.is_reserved_range(pfn, pfn + (1 << order)):
+                raise InvalidFree(why_not_reserved(self.pages, self.zones, pfn, pfn + (1 << order)))
+            self.core.place(pfn, order, self.core.zone_at(pfn) << LANE_SHIFT | mt)
+
+    def free_list(self, order: int, *, zone: str | None = None, node: int = 0, migratetype: int | None = None) -> list[int]:
+        """Return the PFNs on the free lists of an order, head to tail; one type, or all types in turn. O(blocks)."""
+        between("order", order, 0, self.max_order)
+        index = self._zone_index(zone, node)
+        types = range(TYPES) if migratetype is None else (migratetype,)
+        pfns = []
+        for mt in types:
+            lst = (index << LANE_SHIFT | mt) * self.core.orders + order
+            pfn = self.lists.first(lst)
+            while pfn >= 0 and len(pfns) <= self.pages.frames:
+                pfns.append(pfn)
+                pfn = self.lists.next(lst, pfn)
+            self._raise_if(min(pfn, 0) if pfn != -1 else 0)
+        return pfns
+
+    @property
+    def free_counts(self) -> npt.NDArray[np.int64]:
+        """Free blocks per order 0..max_order over all zones, what /proc/buddyinfo shows; int64."""
+        return self.free_counts_by_zone.sum(axis=0)
+
+    @property
+    def free_counts_by_zone(self) -> npt.NDArray[np.int64]:
+        """Free blocks, a row per zone in `zones` and a column per order; int64."""
+        counts = self.buffers["nr_free"].view(np.int64).reshape(-1, self.core.orders)
+        return counts[[zone.index for zone in self.zones]]
+
+    @property
+    def free_frames(self) -> int:
+        """Number of free frames, from the counts. O(zones x orders)."""
+        return int((self.free_counts << np.arange(self.core.orders)).sum())
+
+    @property
+    def metadata_bytes(self) -> int:
+        """Bytes of everything but the frames themselves: memmap, links, heads, counts."""
+        return sum(words.nbytes for words in self.buffers.values())
+
+    # Replay, check, pictures
+
+    def replay(self, requests: Requests) -> Replay:
+        """Run requests through the core's replay loop; see `structpage.replay.replay`."""
+        from structpage.replay import replay
+
+        return replay(self, requests)
+
+    def check(self) -> None:
+        """Verify every invariant from the words, lists and counts; raises `CorruptionError`. O(frames)."""
+        from structpage.check import check
+
+        check(self)
+
+    def explain(self) -> str:
+        """Return a picture of the state: blocks, words and lists; for small memories and lessons."""
+        from structpage.display import explain
+
+        return explain(self)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} of order {order}" for order, count in enumerate(self.free_counts) if count)
+        return (
+            f"<BuddyAllocator: {self.placement}, {self.pages.frames} frames, {self.free_frames} free"
+            f"{': ' + counts if counts else ''}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from structpage.display import html_table
+
+        rows = [
+            (zone.node, zone.name, *counts)
+            for zone, counts in zip(self.zones, self.free_counts_by_zone.tolist(), strict=True)
+        ]
+        caption = f"BuddyAllocator: {self.placement}, {self.free_frames} of {self.pages.frames} frames free"
+        return html_table(caption, ("node", "zone", *range(self.core.orders)), rows)
+
+    # Arguments and statuses
+
+    def _zone_index(self, name: str | None, node: int) -> int:
+        here = [zone for zone in self.zones if zone.node == node]
+        if name is None:
+            if not here:
+                raise UnknownName(must("node", f"one of {sorted({zone.node for zone in self.zones})}", node))
+            return max(zone.index for zone in here)
+        for zone in here:
+            if zone.name == name:
+                return zone.index
+        known = ", ".join(f"{zone.name} of node {zone.node}" for zone in self.zones)
+        raise UnknownName(must("zone", f"one of {known}", f"{name} of node {node}"))
+
+    def _largest(self) -> object:
+        orders = np.flatnonzero(self.free_counts)
+        return int(orders[-1]) if len(orders) else "there is none"
+
+    def _raise_if(self, status: int) -> None:
+        if status == CORRUPT:
+            raise corruption(self)
+
+
+def _memory_for(pages: PageArray, memory: FrameMemory | None, needed: bool) -> FrameMemory | None:
+    if memory is None:
+        return FrameMemory(pages.frames) if needed else None
+    if memory.frames < pages.frames:
+        raise InvalidArgument(must("memory", f"of at least {pages.frames} frames", f"{memory.frames} frames"))
+    return memory

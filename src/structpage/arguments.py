@@ -1,0 +1,56 @@
+"""Argument checks with the one grammar of messages."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
+
+
+def an_int(name: str, value: object) -> int:
+    """Return an int, or what serves as one (a numpy integer); raises `InvalidArgument`."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise InvalidArgument(must(name, "an int", repr(value)))
+    return int(value.__index__())
+
+
+def between(name: str, value: object, least: int, most: int) -> int:
+    """Return an int of [least, most]; raises `InvalidArgument`."""
+    number = an_int(name, value)
+    if not least <= number <= most:
+        raise InvalidArgument(must(name, f"between {least} and {most}", number))
+    return number
+
+
+def at_least(name: str, value: object, least: int) -> int:
+    """Return an int not below `least`; raises `InvalidArgument`."""
+    number = an_int(name, value)
+    if number < least:
+        raise InvalidArgument(must(name, f"at least {least}", number))
+    return number
+
+
+def a_pfn(value: object, frames: int) -> int:
+    """Return the PFN of one of `frames` frames; raises `OutOfRange`, or `InvalidArgument` for no int."""
+    pfn = an_int("PFN", value)
+    if not 0 <= pfn < frames:
+        raise OutOfRange(must("PFN", f"between 0 and {frames - 1}", pfn))
+    return pfn
+
+
+def a_range(start: object, count: object, frames: int) -> tuple[int, int]:
+    """Return (start, end) of `count` frames from `start` on; raises `OutOfRange` or `InvalidArgument`."""
+    length = at_least("count", count, 1)
+    first = a_pfn(start, frames)
+    if first + length > frames:
+        raise OutOfRange(must("range", f"within the {frames} frames of memory", f"[{first}, {first + length})"))
+    return first, first + length
+
+
+def named(name: str, value: str, known: Collection[str]) -> str:
+    """Return a name that is known; raises `UnknownName`, which lists them."""
+    if value not in known:
+        raise UnknownName(must(name, f"one of {', '.join(known)}", repr(value)))
+    return value

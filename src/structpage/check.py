@@ -1,0 +1,200 @@
+"""`check()`: walks everything and trusts nothing.
+
+The words are read as arrays, every list is walked both ways, the counts are recounted, and all of them
+are held against each other. The first thing wrong is raised as a `CorruptionError` that says zone, list,
+PFN, field, expected and found. Lists are bounded by the number of frames, so a cycle ends the walk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from structpage.core.words import LANE_SHIFT, TAGS, TYPE_MASK, ZIDS
+from structpage.errors import CorruptionError
+from structpage.zones import zone_name
+
+if TYPE_CHECKING:
+    from structpage.allocator import BuddyAllocator
+
+TYPE_NAMES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isolate", "type 6", "type 7")
+
+Listed = dict[int, tuple[int, int, int]]
+"""PFN of a listed block to the zone, order and type of its list."""
+
+
+def list_name(index: int, orders: int) -> str:
+    """Return the readable name of a list number: order and type."""
+    return f"order {index % orders} {TYPE_NAMES[index // orders & TYPE_MASK]}"
+
+
+def check(buddy: BuddyAllocator) -> None:
+    """Verify every invariant of an allocator; raises `CorruptionError`. O(frames + blocks)."""
+    _check_tags(buddy)
+    listed: Listed = {}
+    for index in range((buddy.core.zones << LANE_SHIFT) * buddy.core.orders):
+        _check_list(buddy, index, listed)
+    heads, orders = buddy.pages.free_heads()
+    _check_listed(buddy, heads, orders, listed)
+    _check_counts(buddy, listed)
+    _check_blocks(buddy)
+    _check_merged(buddy, listed)
+    for consumer in buddy.consumers:
+        consumer.check()
+
+
+def _check_tags(buddy: BuddyAllocator) -> None:
+    known = [*TAGS.values(), TAGS["free"] | 2]
+    bad = np.flatnonzero(~np.isin(buddy.pages.tag, known))
+    if len(bad):
+        pfn = int(bad[0])
+        raise CorruptionError("tag", f"one of {sorted(known)}", int(buddy.pages.tag[pfn]), pfn=pfn)
+
+
+def _check_list(buddy: BuddyAllocator, index: int, listed: Listed) -> None:
+    lane, order = divmod(index, buddy.core.orders)
+    zone, mt = lane >> LANE_SHIFT, lane & TYPE_MASK
+    place = {"zone": f"{zone_name(zone)} of node {zone // ZIDS}", "list": list_name(index, buddy.core.orders)}
+    memmap, lists = buddy.core.memmap, buddy.lists
+    walked = []
+    pfn = lists.first(index)
+    while pfn != -1:
+        if not 0 <= pfn < buddy.pages.frames:
+            last = walked[-1] if walked else None
+            raise CorruptionError("next", "a frame or a list head", _raw(pfn), **place, pfn=last)
+        if not memmap.is_free_head(pfn):
+            raise CorruptionError("state", "free", buddy.pages.state(pfn), **place, pfn=pfn)
+        if memmap.order_of(pfn) != order:
+            raise CorruptionError("order", order, memmap.order_of(pfn), **place, pfn=pfn)
+        if pfn in listed:
+            raise CorruptionError("list membership", "one list, once", "a second time", **place, pfn=pfn)
+        listed[pfn] = (zone, order, mt)
+        walked.append(pfn)
+        pfn = lists.next(index, pfn)
+    _check_fields(buddy, walked, zone, mt, place)
+    if hasattr(lists, "prev") and hasattr(lists, "last"):
+        _check_backwards(buddy, index, walked, place)
+
+
+def _raw(status: int) -> str:
+    return "a link outside the memory" if status < 0 else str(status)
+
+
+def _check_fields(buddy: BuddyAllocator, walked: list[int], zone: int, mt: int, place: dict[str, str]) -> None:
+    core = buddy.core
+    for pfn in walked:
+        if not core.zone_start[zone] <= pfn < core.zone_end[zone]:
+            found = core.zone_at(pfn)
+            raise CorruptionError("zone", place["zone"], zone_name(found) if found >= 0 else "none", **_at(place, pfn))
+        if buddy.pages.layout.words == 2:
+            page = buddy.pages[pfn]
+            word_zone = (page.node or 0) * ZIDS + buddy.pages.layout.field("zid").get(page.words[0])
+            if word_zone != zone:
+                raise CorruptionError("zone", place["zone"], f"{page.zone} of node {page.node}", **_at(place, pfn))
+            if page.migratetype != mt:
+                raise CorruptionError("migratetype", mt, page.migratetype, **_at(place, pfn))
+
+
+def _at(place: dict[str, str], pfn: int) -> dict[str, object]:
+    return {**place, "pfn": pfn}
+
+
+def _check_backwards(buddy: BuddyAllocator, index: int, walked: list[int], place: dict[str, str]) -> None:
+    pfn, after = buddy.lists.last(index), None
+    for expected in reversed(walked):
+        if pfn != expected:
+            raise CorruptionError("prev", expected, _raw(pfn), **place, pfn=after)
+        after, pfn = pfn, buddy.lists.prev(index, pfn)
+    if pfn != -1:
+        raise CorruptionError("prev", "the list's head", _raw(pfn), **place, pfn=after)
+
+
+def _check_listed(
+    buddy: BuddyAllocator, heads: npt.NDArray[np.int64], orders: npt.NDArray[np.int16], listed: Listed
+) -> None:
+    for pfn, order in zip(heads.tolist(), orders.tolist(), strict=True):
+        if pfn not in listed:
+            zone = buddy.core.zone_at(pfn)
+            name = f"{zone_name(zone)} of node {zone // ZIDS}" if zone >= 0 else "none"
+            raise CorruptionError("list membership", "one list", "none", zone=name, list=f"order {order}", pfn=pfn)
+
+
+def _check_counts(buddy: BuddyAllocator, listed: Listed) -> None:
+    orders = buddy.core.orders
+    counted = [0] * (buddy.core.zones * orders)
+    for zone, order, _ in listed.values():
+        counted[zone * orders + order] += 1
+    for index, found in enumerate(buddy.buffers["nr_free"].view(np.int64).tolist()):
+        if found != counted[index]:
+            zone = f"{zone_name(index // orders)} of node {index // orders // ZIDS}"
+            raise CorruptionError("nr_free", counted[index], found, zone=zone, list=f"order {index % orders}")
+
+
+def _blocks(buddy: BuddyAllocator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    tags = buddy.pages.tag
+    heads = np.flatnonzero(np.isin(tags, [TAGS["allocated"], TAGS["pcp"], TAGS["slab"]]) | (tags & 1 == 1))
+    return heads, buddy.pages.layout.field("order").get(buddy.pages.allocator[heads]).astype(np.int64)
+
+
+def _check_blocks(buddy: BuddyAllocator) -> None:
+    """Blocks are aligned, within their zone, and do not overlap; tails say their head's facts."""
+    heads, orders = _blocks(buddy)
+    sizes = np.int64(1) << orders
+    for pfn, order in _first(heads, orders, (heads & (sizes - 1)) != 0):
+        raise CorruptionError("order", f"one that PFN {pfn} is aligned to", order, pfn=pfn)
+    for pfn, order in _first(heads, orders, (heads + sizes) > buddy.pages.frames):
+        raise CorruptionError("order", "one that ends within the memory", order, pfn=pfn)
+    overlap = np.zeros(len(heads), np.bool_)
+    overlap[1:] = heads[1:] < np.maximum.accumulate((heads + sizes)[:-1]) if len(heads) else False
+    for pfn, _ in _first(heads, orders, overlap):
+        outer = int(heads[np.flatnonzero(heads + sizes > pfn)[0]])
+        raise CorruptionError("state", f"that of a frame inside the block at PFN {outer}", buddy.pages.state(pfn), pfn=pfn)
+    for pfn, order in zip(heads.tolist(), orders.tolist(), strict=True):
+        zone = buddy.core.zone_at(pfn)
+        if zone < 0 or pfn + (1 << order) > buddy.core.zone_end[zone]:
+            raise CorruptionError("order", "one that ends within the zone", order, zone=zone_name(zone), pfn=pfn)
+    _check_tails(buddy, heads, sizes)
+
+
+def _first(
+    heads: npt.NDArray[np.int64], orders: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
+) -> Iterator[tuple[int, int]]:
+    for index in np.flatnonzero(bad)[:1]:
+        yield int(heads[index]), int(orders[index])
+
+
+def _check_tails(buddy: BuddyAllocator, heads: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> None:
+    tails = np.flatnonzero(buddy.pages.tag == TAGS["tail"])
+    if not len(tails):
+        return
+    index = np.searchsorted(heads, tails, side="right") - 1
+    inside = (index >= 0) & (tails < heads[index] + sizes[index])
+    owned = inside & (buddy.pages.tag[heads[index]] & 1 == 0)
+    for tail in tails[~owned][:1]:
+        raise CorruptionError("state", "a tail only inside an allocated block", "a tail of nobody", pfn=int(tail))
+    words, owner = buddy.pages.allocator, buddy.pages.owner
+    layout = buddy.pages.layout
+    fields = [layout.field(name, "tail") for name in ("order", "migratetype", "zid", "nid")]
+    for field in fields:
+        of_head = field.get(words[heads[index]]) if layout.words == 1 or field.name != "head" else heads[index]
+        for tail, expected in _first(tails, of_head.astype(np.int64), field.get(words[tails]) != of_head):
+            raise CorruptionError(field.name, expected, int(field.get(words[tail])), pfn=tail)
+    if layout.words == 2:
+        named = layout.field("head").get(words[tails]).astype(np.int64)
+        for tail, expected in _first(tails, heads[index], named != heads[index]):
+            raise CorruptionError("head", expected, int(layout.field("head").get(words[tail])), pfn=tail)
+    for tail, expected in _first(tails, owner[heads[index]].astype(np.int64), owner[tails] != owner[heads[index]]):
+        raise CorruptionError("owner", expected, int(owner[tail]), pfn=tail)
+
+
+def _check_merged(buddy: BuddyAllocator, listed: Listed) -> None:
+    for pfn, (zone, order, mt) in listed.items():
+        other = listed.get(pfn ^ (1 << order))
+        if order < buddy.max_order and other is not None and other[:2] == (zone, order):
+            list_ = list_name(mt * buddy.core.orders + order, buddy.core.orders)
+            name = f"{zone_name(zone)} of node {zone // ZIDS}"
+            found = f"both it and PFN {pfn ^ (1 << order)} free"
+            raise CorruptionError("buddy", "merged when both are free", found, zone=name, list=list_, pfn=pfn)

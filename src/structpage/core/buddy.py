@@ -1,0 +1,171 @@
+"""The buddy allocator: split on the way out, merge on the way in. It never knows where links live.
+
+Terminology: a *block* of order k is 2^k frames, aligned to 2^k, known by the PFN of its *head*; its
+*buddy* is the block at `pfn ^ 2^k`. A *zone* is a run of frames with one index, `node * ZIDS + zid`;
+blocks never merge across its bounds. A *lane* is a zone and a migratetype, `zone << LANE_SHIFT | migratetype`.
+List number: `lst = lane * orders + order`, so the lists of a lane lie side by side in ascending order.
+
+State, at rest:
+
+* every free frame is in exactly one free block, whose head's word says free, order, type and zone, and
+  which is on the list of that zone, order and type;
+* `nr_free[zone * orders + order]` is the number of blocks on the lists of that zone and order, of all types
+  together, as in Linux;
+* no two free buddies of one order below `max_order` lie in one zone;
+* `zone_start[zone]` and `zone_end[zone]` bound the zone's frames, both 0 for a zone that is not;
+  `zonelist[ZONELIST * zone ...]` are the zones to try when `zone` is wanted, ended by -1.
+
+Followed: Linux 6.1 mm/page_alloc.c, `__rmqueue_smallest`, `expand`, `__free_one_page`,
+`buddy_merge_likely`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from structpage.core.buffers import Buffer, Memmap, Placement
+from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
+from structpage.core.words import LANE_SHIFT, TYPE_MASK
+
+TO_HEAD, TO_TAIL, MERGE_LIKELY = 0, 1, 2  # where a freed block goes; the last one asks `merge_likely`
+
+
+class Buddy(NamedTuple):
+    """A buddy allocator over any memmap and any placement."""
+
+    memmap: Memmap
+    lists: Placement
+    nr_free: Buffer
+    zone_start: Buffer
+    zone_end: Buffer
+    zonelist: Buffer
+    frames: int
+    orders: int
+    zones: int
+
+    # Taking blocks out
+
+    def alloc(self, order: int, mt: int, zone: int, owner: int) -> int:
+        """Allocate from the first zone of `zone`'s zonelist that has a block; PFN, `NO_MEMORY` or `CORRUPT`."""
+        i = zone * (self.zones + 1)
+        zone = self.zonelist[i]
+        while zone >= 0:
+            lane = zone << LANE_SHIFT | mt
+            pfn = self.rmqueue(lane, order)
+            if pfn >= 0:
+                self.memmap.mark_allocated(pfn, order, lane, owner)
+                return pfn
+            if pfn == CORRUPT:
+                return CORRUPT
+            i += 1
+            zone = self.zonelist[i]
+        return NO_MEMORY
+
+    def rmqueue(self, lane: int, order: int) -> int:
+        """Take the head of the lowest sufficient list of one lane, and split it; unmarked."""
+        lists = self.lists
+        nr_free = self.nr_free
+        orders = self.orders
+        base = (lane >> LANE_SHIFT) * orders
+        current = order
+        while current < orders:
+            if nr_free[base + current]:
+                pfn = lists.first(lane * orders + current)
+                if pfn >= 0:
+                    if not self.memmap.is_free_block(pfn, current) or lists.remove(pfn):
+                        return CORRUPT
+                    nr_free[base + current] -= 1
+                    if current > order:
+                        self.expand(pfn, order, current, lane)
+                    return pfn
+            current += 1
+        return NO_MEMORY
+
+    def expand(self, pfn: int, low: int, high: int, lane: int) -> None:
+        """Halve an unlinked block of order `high` down to `low`; each upper half goes to its list's head."""
+        orders = self.orders
+        base = (lane >> LANE_SHIFT) * orders
+        while high > low:
+            high -= 1
+            upper = pfn + (1 << high)
+            self.memmap.mark_free(upper, high, lane)
+            self.lists.push_front(lane * orders + high, upper)
+            self.nr_free[base + high] += 1
+
+    # Putting blocks back
+
+    def free(self, pfn: int, order: int, mt: int) -> int:
+        """Free an allocated block; 0, `REFUSED` if there is none of this order there, or `CORRUPT`."""
+        if not 0 <= pfn < self.frames:
+            return REFUSED
+        lane = self.memmap.unmark_allocated(pfn, order)
+        if lane < 0:
+            return REFUSED
+        return self.free_block(pfn, order, (lane & ~TYPE_MASK) | mt, MERGE_LIKELY)
+
+    def free_block(self, pfn: int, order: int, lane: int, where: int) -> int:
+        """Merge a block that nobody has with its free buddies and list what comes of it; 0 or `CORRUPT`.
+
+        Precondition: the block lies in the lane's zone and its words are those of nobody's frames.
+        """
+        memmap = self.memmap
+        lists = self.lists
+        nr_free = self.nr_free
+        orders = self.orders
+        zone = lane >> LANE_SHIFT
+        start = self.zone_start[zone]
+        end = self.zone_end[zone]
+        base = zone * orders
+        status = 0
+        while order < orders - 1:
+            buddy = pfn ^ (1 << order)
+            if not (start <= buddy < end and memmap.is_free_block(buddy, order)):
+                break
+            status = lists.remove(buddy)
+            if status:
+                break
+            nr_free[base + order] -= 1
+            memmap.unmark(buddy)
+            pfn &= buddy
+            order += 1
+        memmap.mark_free(pfn, order, lane)
+        if where == TO_TAIL or (where == MERGE_LIKELY and self.merge_likely(pfn, order, start, end)):
+            lists.push_back(lane * orders + order, pfn)
+        else:
+            lists.push_front(lane * orders + order, pfn)
+        nr_free[base + order] += 1
+        return status
+
+    def merge_likely(self, pfn: int, order: int, start: int, end: int) -> bool:
+        """Whether the buddy of the would-be parent is free and waits: then this block parks at the tail."""
+        if order >= self.orders - 2:
+            return False
+        uncle = (pfn & ~(1 << order)) ^ (2 << order)
+        return start <= uncle < end and self.memmap.is_free_block(uncle, order + 1)
+
+    def place(self, pfn: int, order: int, lane: int) -> None:
+        """List a block at the tail as it is, merging nothing: how recorded free lists are set up.
+
+        Precondition: the block lies in the zone, its words are those of nobody's frames, and no buddy of its
+        order is free.
+        """
+        self.memmap.mark_free(pfn, order, lane)
+        self.lists.push_back(lane * self.orders + order, pfn)
+        self.nr_free[(lane >> LANE_SHIFT) * self.orders + order] += 1
+
+    # Finding
+
+    def zone_at(self, pfn: int) -> int:
+        """Return the index of the zone that bounds a PFN, -1 if none; O(zones)."""
+        for zone in range(self.zones):
+            if self.zone_start[zone] <= pfn < self.zone_end[zone]:
+                return zone
+        return -1
+
+    def head_of(self, pfn: int) -> int:
+        """Return the head of the free or allocated block that a PFN lies in, -1 if none; O(orders)."""
+        for order in range(self.orders):
+            head = pfn >> order << order
+            if self.memmap.is_free_head(head) or self.memmap.is_allocated_head(head):
+                return head if pfn < head + (1 << self.memmap.order_of(head)) else -1
+        return -1

@@ -1,0 +1,19 @@
+"""The placements that come with the package; each module explains one.
+
+The table maps names to classes. What a class must have is `core.buffers.Placement`, plus the class method
+`build(room)` and, where the defaults of `Declaration` do not hold, the static method `declares()`.
+"""
+
+from __future__ import annotations
+
+from structpage.core.placements.in_page import InPage
+from structpage.core.placements.in_words import InWords
+from structpage.core.placements.one_word import OneWordLinks
+from structpage.core.placements.side_table import SideTable
+
+BUILTIN: dict[str, type] = {
+    "side-table": SideTable,
+    "in-page": InPage,
+    "in-words": InWords,
+    "one-word": OneWordLinks,
+}

@@ -1,0 +1,90 @@
+"""The exceptions of structpage: one tree, and every class is also the builtin kind one would expect.
+
+::
+
+    StructPageError
+        InvalidArgument (ValueError)      a value no call accepts
+            LimitExceeded                 a stated limit of a layout or placement
+        OutOfRange (IndexError)           a PFN or range outside the memory
+        InvalidFree (ValueError)          a free, release or take of frames that are in another state
+        OutOfMemory (MemoryError)         no free block that would do
+        UnknownName (LookupError)         a placement, engine, consumer or workload that does not exist
+        MissingExtra (ImportError)        an optional dependency is needed
+        TraceError (ValueError)           a trace, capture or script that cannot be read
+        CorruptionError (RuntimeError)    a broken invariant, with the place of it
+
+All messages speak one grammar, *subject must be rule, not value*, made by `must`.
+"""
+
+from __future__ import annotations
+
+
+def must(subject: str, rule: str, value: object) -> str:
+    """Return the message of a broken rule: *subject must be rule, not value*."""
+    return f"{subject} must be {rule}, not {value}"
+
+
+class StructPageError(Exception):
+    """Root of everything this package raises on purpose.
+
+    `request` is the row of the request that met it, where requests were replayed from arrays.
+    """
+
+    request: int | None = None
+
+
+class InvalidArgument(StructPageError, ValueError):
+    """An argument is of a value that no state of the machine would accept; nothing was changed."""
+
+
+class LimitExceeded(InvalidArgument):
+    """A stated limit of a word layout or a placement does not allow it; choose another, or less memory."""
+
+
+class OutOfRange(StructPageError, IndexError):
+    """A PFN, or a range of PFNs, is not within the memory; nothing was changed."""
+
+
+class InvalidFree(StructPageError, ValueError):
+    """Frames are not in the state that this call needs (a double free, a wrong order); nothing was changed."""
+
+
+class OutOfMemory(StructPageError, MemoryError):
+    """No free block satisfies the request; nothing was changed."""
+
+
+class UnknownName(StructPageError, LookupError):
+    """A name is not registered; the message lists those that are."""
+
+
+class MissingExtra(StructPageError, ImportError):
+    """A feature needs an optional dependency; the message names the extra to install."""
+
+
+class TraceError(StructPageError, ValueError):
+    """A trace, capture, script or data file is not of the format it should have."""
+
+
+class CorruptionError(StructPageError, RuntimeError):
+    """An invariant of the allocator is broken.
+
+    Attributes say where, each `None` where it does not apply: `zone` (name), `list` (a readable list
+    name), `pfn`, `field`, `expected` and `found`.
+    """
+
+    def __init__(
+        self,
+        field: str,
+        expected: object,
+        found: object,
+        *,
+        zone: str | None = None,
+        list: str | None = None,  # noqa: A002  the report's own word
+        pfn: int | None = None,
+    ) -> None:
+        self.zone, self.list, self.pfn = zone, list, pfn
+        self.field, self.expected, self.found = field, expected, found
+        place = [f"zone {zone}"] if zone is not None else []
+        place += [f"list {list}"] if list is not None else []
+        place += [f"PFN {pfn}"] if pfn is not None else []
+        super().__init__(f"{', '.join([*place, field])} must be {expected}, not {found}")

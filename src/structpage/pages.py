@@ -1,0 +1,280 @@
+"""`PageArray`: the memmap, two 64-bit words for every frame, and `Page`, one frame read.
+
+Everything that is decoded comes from the field table in `core.words`. Arrays give a value per frame;
+a frame inside a free block, whose own word is zeros, answers with its head's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from structpage import mapping
+from structpage.core.field import Field
+from structpage.core.words import FREE_BIT, LAYOUTS, REPORTED_BIT, TAGS, ZIDS
+from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
+from structpage.owners import Owners
+from structpage.zones import zone_name
+
+Int16s = npt.NDArray[np.int16]
+TAG_NAMES = {tag: state for state, tag in TAGS.items()} | {FREE_BIT | REPORTED_BIT: "free"}
+HEAD_STATES = ("free", "allocated", "pcp", "slab")
+
+
+class Page(NamedTuple):
+    """One frame, read from its words, or from its head's where its own say nothing.
+
+    `head` is the PFN of the block's head; `order`, `node`, `zone` and `migratetype` are `None` where no word tells.
+    """
+
+    pfn: int
+    state: str
+    head: int
+    order: int | None
+    node: int | None
+    zone: str | None
+    migratetype: int | None
+    owner: object
+    words: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        role = self.state if self.pfn == self.head else f"{self.state}, tail of {self.head}"
+        facts = [role]
+        facts += [f"order {self.order}"] if self.order is not None else []
+        facts += [f"node {self.node}"] if self.node is not None else []
+        facts += [f"zone {self.zone}"] if self.zone is not None else []
+        facts += [f"owner {self.owner!r}"] if self.owner is not None else []
+        return f"<Page {self.pfn}: {', '.join(facts)}>"
+
+
+class PageArray:
+    """The descriptors of `frames` frames: one interleaved uint64 buffer, 16 bytes a frame, nothing else.
+
+    With `layout="one-word"` a descriptor is 8 bytes, and `allocator` is all of it. A new memmap is zeros:
+    every frame reserved. Raises `InvalidArgument` for fewer than one frame, `UnknownName` for a layout.
+    """
+
+    def __init__(self, frames: int, *, layout: str = "two-word") -> None:
+        if frames < 1:
+            raise InvalidArgument(must("frames", "at least 1", frames))
+        if layout not in LAYOUTS:
+            raise UnknownName(must("layout", f"one of {', '.join(LAYOUTS)}", repr(layout)))
+        self.layout = LAYOUTS[layout]
+        self.frames = frames
+        self.words = mapping.zeros(self.layout.words * frames)
+        self._view = memoryview(self.words)
+        self.owners = Owners(self.layout.field("owner").width)
+
+    def __len__(self) -> int:
+        return self.frames
+
+    def __iter__(self) -> Iterator[Page]:
+        return (self[pfn] for pfn in range(self.frames))
+
+    @property
+    def allocator(self) -> mapping.Words:
+        """The first word of every frame: a writable view, uint64."""
+        return self.words[:: self.layout.words]
+
+    @property
+    def allocatee(self) -> mapping.Words:
+        """The second word of every frame: a writable view, uint64; `InvalidArgument` with one word a frame."""
+        if self.layout.words < 2:
+            raise InvalidArgument(must("layout", "two-word to have an allocatee word", self.layout.name))
+        return self.words[1::2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the memmap."""
+        return self.words.nbytes
+
+    # One frame
+
+    def __getitem__(self, pfn: int) -> Page:
+        """Return one frame, read; O(orders). Raises `OutOfRange`."""
+        pfn = self._valid(pfn)
+        head = self.head_of(pfn)
+        state = self.state(head)
+        if state is None:
+            raise InvalidArgument(must(f"tag of PFN {head}", f"one of {sorted(TAG_NAMES)}", self._words(head)[0] & 15))
+        fields = self.layout.unpack(self._words(head))
+        return Page(
+            pfn,
+            state,
+            head,
+            fields.get("order"),
+            fields.get("nid"),
+            zone_name(fields["nid"] * ZIDS + fields["zid"]) if "zid" in fields else None,
+            fields.get("migratetype"),
+            self.owners.read(fields.get("owner_kind", 0), fields.get("owner", 0)),
+            self._words(pfn),
+        )
+
+    def state(self, pfn: int) -> str | None:
+        """Return what a frame's own word says: a state of the field table, `None` for an unused tag."""
+        return TAG_NAMES.get(self._view[self._valid(pfn) * self.layout.words] & 15)
+
+    def head_of(self, pfn: int) -> int:
+        """Return the head of the block that a frame lies in, or its own PFN; O(orders). Raises `OutOfRange`."""
+        pfn = self._valid(pfn)
+        order_field = self.layout.field("order")
+        for order in range(order_field.max + 1):
+            head = pfn >> order << order
+            word = self._words(head)[0]
+            if TAG_NAMES.get(word & 15) in HEAD_STATES:
+                return head if pfn < head + (1 << order_field.get(word)) else pfn
+            if head == 0:
+                break
+        return pfn
+
+    def _valid(self, pfn: int) -> int:
+        try:
+            index = pfn.__index__()
+        except AttributeError:
+            raise InvalidArgument(must("PFN", "an int", repr(pfn))) from None
+        if not 0 <= index < self.frames:
+            raise OutOfRange(must("PFN", f"between 0 and {self.frames - 1}", index))
+        return index
+
+    def _words(self, pfn: int) -> tuple[int, ...]:
+        start = pfn * self.layout.words
+        return tuple(self._view[start : start + self.layout.words])
+
+    # All frames
+
+    @property
+    def tag(self) -> npt.NDArray[np.uint8]:
+        """The tag of every frame's own word; uint8."""
+        return (self.allocator & np.uint64(15)).astype(np.uint8)
+
+    @property
+    def is_free(self) -> npt.NDArray[np.bool_]:
+        """Whether each frame is free: head of a free block, or inside one; bool. O(frames)."""
+        return self._free_order() >= 0
+
+    @property
+    def is_free_head(self) -> npt.NDArray[np.bool_]:
+        """Whether each frame is the head of a free block: one load and one mask; bool."""
+        return (self.allocator & np.uint64(FREE_BIT)) != 0
+
+    @property
+    def order(self) -> Int16s:
+        """The order of the block each frame lies in, -1 where no word tells; int16. O(frames)."""
+        free = self._free_order()
+        return np.where(free >= 0, free, self.decode("order"))
+
+    @property
+    def zone(self) -> Int16s:
+        """The zone within the node (`zid`) of each frame, -1 where no word tells; int16."""
+        return self._with_heads("zid")
+
+    @property
+    def node(self) -> Int16s:
+        """The node (`nid`) of each frame, -1 where no word tells; int16."""
+        return self._with_heads("nid")
+
+    @property
+    def migratetype(self) -> Int16s:
+        """The migratetype of each frame's block, -1 where no word tells; int16."""
+        return self._with_heads("migratetype")
+
+    @property
+    def owner(self) -> npt.NDArray[np.uint64]:
+        """The owner reference of each frame, as `Owners.reference` made it; 0 where nobody has it; uint64."""
+        kind, owner = self._places("owner_kind"), self._places("owner")
+        return (self._gather(owner) << np.uint64(4)) | self._gather(kind)
+
+    def decode(self, name: str) -> Int16s:
+        """Return a small field of every frame's own word, -1 where its state has no such field; int16."""
+        places = self._places(name)
+        if any(field.width > 15 for field in places):
+            raise InvalidArgument(must("field", "of at most 15 bits to decode into int16", repr(name)))
+        values = np.full(self.frames, -1, np.int16)
+        for field in places:
+            where = self._in_states(field)
+            np.copyto(values, field.get(self.words[field.word :: self.layout.words]).astype(np.int16), where=where)
+        return values
+
+    def set_field(self, name: str, values: Any, state: str | None = None) -> None:
+        """Set a field in every frame's word, whatever its state; `values` is a scalar or one value per frame.
+
+        For building states by hand. Raises `InvalidArgument` when a value does not fit; nothing is changed then.
+        """
+        try:
+            field = self.layout.field(name, state)
+        except KeyError:
+            names = ", ".join(sorted({field.name for field in self.layout.fields}))
+            raise UnknownName(must("field", f"one of {names}", repr(name))) from None
+        array = np.asarray(values)
+        if array.size and (array.min() < 0 or int(array.max()) > field.max):
+            raise InvalidArgument(must(name, f"between 0 and {field.max}", values))
+        word = self.words[field.word :: self.layout.words]
+        word &= np.uint64(~field.mask & (1 << 64) - 1)
+        word |= array.astype(np.uint64) << np.uint64(field.shift)
+
+    def _places(self, name: str) -> list[Field]:
+        places = [field for field in self.layout.fields if field.name == name]
+        if not places:
+            names = ", ".join(sorted({field.name for field in self.layout.fields}))
+            raise UnknownName(must("field", f"one of {names}", repr(name)))
+        return places
+
+    def _in_states(self, field: Field) -> npt.NDArray[np.bool_]:
+        known = np.zeros(16, np.bool_)
+        for tag, state in TAG_NAMES.items():
+            known[tag] = state in field.states
+        return known[self.tag]
+
+    def _gather(self, places: list[Field]) -> npt.NDArray[np.uint64]:
+        values = np.zeros(self.frames, np.uint64)
+        for field in places:
+            np.copyto(values, field.get(self.words[field.word :: self.layout.words]), where=self._in_states(field))
+        return values
+
+    def free_heads(self) -> tuple[npt.NDArray[np.int64], Int16s]:
+        """Return the PFNs of all free heads, ascending, and their orders."""
+        heads = np.flatnonzero(self.is_free_head)
+        orders = self.layout.field("order").get(self.allocator[heads]).astype(np.int16)
+        return heads, orders
+
+    def _free_order(self) -> Int16s:
+        heads, orders = self.free_heads()
+        return self._spread(heads, orders, orders)
+
+    def _spread(self, heads: npt.NDArray[np.int64], orders: Int16s, values: Int16s) -> Int16s:
+        spread = np.full(self.frames, -1, np.int16)
+        for order in np.unique(orders):
+            chosen = orders == order
+            inside = heads[chosen, None] + np.arange(1 << int(order))
+            spread[np.minimum(inside, self.frames - 1)] = values[chosen, None]
+        return spread
+
+    def _with_heads(self, name: str) -> Int16s:
+        values = self.decode(name)
+        heads, orders = self.free_heads()
+        spread = self._spread(heads, orders, values[heads])
+        return np.where(spread >= 0, spread, values)
+
+    # Pictures
+
+    def summary(self) -> dict[str, int]:
+        """Return the number of frames per state, those inside free blocks as free."""
+        counts = {state: int((self.tag == tag).sum()) for state, tag in TAGS.items()}
+        inside = int(self.is_free.sum())
+        counts["reserved"] -= inside - int(self.is_free_head.sum())
+        counts["free"] = inside
+        return {state: count for state, count in counts.items() if count}
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{count} {state}" for state, count in self.summary().items())
+        return f"<PageArray: {self.frames} frames, {self.layout.name}, {self.nbytes} bytes; {states}>"
+
+    def _repr_html_(self) -> str:
+        from structpage.display import html_table
+
+        rows = [(state, count, f"{count / self.frames:.1%}") for state, count in self.summary().items()]
+        caption = f"PageArray: {self.frames} frames, {self.layout.name}, {self.nbytes} bytes"
+        return html_table(caption, ("state", "frames", "share"), rows)

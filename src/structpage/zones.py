@@ -1,0 +1,110 @@
+"""`Zone`: a run of frames of one node that blocks never merge out of.
+
+Zone numbers within a node are those of the field `zid`: DMA 0, DMA32 1, Normal 2, HighMem 3, Movable 4,
+Device 5 (Linux 6.1, include/linux/mmzone.h, `enum zone_type`, with everything configured).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from structpage.core.words import TWO_WORD, ZIDS
+from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
+
+ZONE_NAMES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")
+MAX_NODES = TWO_WORD.field("nid").max + 1
+
+
+class Zone(NamedTuple):
+    """Frames [start, end) of a node, less the holes, which are ranges of frames too."""
+
+    name: str
+    start: int
+    end: int
+    node: int = 0
+    holes: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def zid(self) -> int:
+        """Its number within the node."""
+        return ZONE_NAMES.index(self.name)
+
+    @property
+    def index(self) -> int:
+        """Its number in the machine, as it stands in the words: `node * ZIDS + zid`."""
+        return self.node * ZIDS + self.zid
+
+    def present(self) -> list[tuple[int, int]]:
+        """Return the ranges of frames that exist, ascending."""
+        ranges, start = [], self.start
+        for hole, after in sorted(self.holes):
+            if hole > start:
+                ranges.append((start, hole))
+            start = max(start, after)
+        if start < self.end:
+            ranges.append((start, self.end))
+        return ranges
+
+
+def zone_name(index: int) -> str:
+    """Return the name of the zone with this number in the machine."""
+    zid = index % ZIDS
+    return ZONE_NAMES[zid] if zid < len(ZONE_NAMES) else f"zid {zid}"
+
+
+def validated(zones: Iterable[Zone] | None, frames: int) -> tuple[Zone, ...]:
+    """Return the zones by number; one zone Normal of all frames where none are given.
+
+    Raises `UnknownName`, `OutOfRange` or `InvalidArgument` for zones that are not of this memory, empty, twice
+    the same, or overlapping.
+    """
+    chosen = (Zone("Normal", 0, frames),) if zones is None else tuple(Zone(*zone) for zone in zones)
+    if not chosen:
+        raise InvalidArgument(must("zones", "at least one", "none"))
+    for zone in chosen:
+        _validate(zone, frames)
+    by_start = sorted(chosen, key=lambda zone: zone.start)
+    for lower, upper in zip(by_start, by_start[1:], strict=False):
+        if upper.start < lower.end:
+            place = f"[{upper.start}, {upper.end})"
+            raise InvalidArgument(
+                must(f"zone {upper.name} of node {upper.node}", f"above {lower.name}'s end, {lower.end}", place)
+            )
+    by_index = sorted(chosen, key=lambda zone: zone.index)
+    for one, other in zip(by_index, by_index[1:], strict=False):
+        if one.index == other.index:
+            raise InvalidArgument(must("zones", "different in name or node", f"{one.name} of node {one.node} twice"))
+    return tuple(by_index)
+
+
+def _validate(zone: Zone, frames: int) -> None:
+    if zone.name not in ZONE_NAMES:
+        raise UnknownName(must("zone name", f"one of {', '.join(ZONE_NAMES)}", repr(zone.name)))
+    if not 0 <= zone.node < MAX_NODES:
+        raise InvalidArgument(must("node", f"between 0 and {MAX_NODES - 1}", zone.node))
+    if not 0 <= zone.start < zone.end:
+        raise InvalidArgument(must(f"zone {zone.name}", "a non-empty range of frames", f"[{zone.start}, {zone.end})"))
+    if zone.end > frames:
+        raise OutOfRange(must(f"zone {zone.name}", f"within the {frames} frames of memory", f"[{zone.start}, {zone.end})"))
+    for start, end in zone.holes:
+        if not zone.start <= start < end <= zone.end:
+            raise InvalidArgument(must(f"hole of zone {zone.name}", "a range of its frames", f"[{start}, {end})"))
+
+
+def zonelists(zones: Sequence[Zone], slots: int) -> npt.NDArray[np.int64]:
+    """Return for every zone number the zones to try when it is wanted, a row each, ended by -1.
+
+    The wanted node's zones from the wanted one down, then those of the other nodes by distance; here the
+    distance of nodes is that of their numbers (Linux 6.1, mm/page_alloc.c, `build_zonelists`).
+    """
+    table = np.full((slots, slots + 1), -1, np.int64)
+    for slot in range(slots):
+        node, highest = divmod(slot, ZIDS)
+        usable = [zone for zone in zones if zone.zid <= highest]
+        usable.sort(key=lambda zone: (abs(zone.node - node), zone.node, -zone.zid))
+        table[slot, : len(usable)] = [zone.index for zone in usable]
+    return table.ravel()
