@@ -1,8 +1,121 @@
-"""Where does the state of a free page go? A two-word `struct page`, and every answer, run."""
+"""structpage: where does the state of a free page go? A two-word `struct page`, and every answer run.
+
+Public names are imported when they are first used, so that the import costs little.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from structpage.allocator import BuddyAllocator
-from structpage.frames import FrameMemory
-from structpage.pages import Page, PageArray
-from structpage.zones import Zone
+_NAMES = {
+    # Memory
+    "PageArray": "pages",
+    "Page": "pages",
+    "Owner": "owners",
+    "FrameMemory": "frames",
+    "Zone": "zones",
+    # Allocators
+    "BuddyAllocator": "allocator",
+    "placement_names": "placing",
+    "Declaration": "core.buffers",
+    "Room": "core.buffers",
+    # Requests
+    "Requests": "replay",
+    "Replay": "replay",
+    "requests": "replay",
+    # Engines
+    "PlainEngine": "engines",
+    "ProbedEngine": "engines",
+    # Consumers
+    "Consumer": "consumers",
+    "Verdict": "consumers",
+    "PagePoisoning": "consumers",
+    "InitOnFree": "consumers",
+    "FreePageReporting": "consumers",
+    "ArchFreePage": "consumers",
+    # Experiments
+    "compare": "experiments.compare",
+    "Workload": "experiments.workload",
+    "observe": "experiments.verdict",
+    # Real input
+    "Capture": "traces",
+    "Events": "traces",
+    "read_trace": "traces",
+    "read_capture": "traces",
+    "open_workload": "traces",
+    "load": "traces",
+    "save": "traces",
+    # Errors
+    "StructPageError": "errors",
+    "CorruptionError": "errors",
+    "InvalidArgument": "errors",
+    "InvalidFree": "errors",
+    "LimitExceeded": "errors",
+    "MissingExtra": "errors",
+    "OutOfMemory": "errors",
+    "OutOfRange": "errors",
+    "TraceError": "errors",
+    "UnknownName": "errors",
+}
+
+__all__ = ["__version__", *_NAMES]  # noqa: PLE0604  the table above is the list
+
+if TYPE_CHECKING:
+    from structpage.allocator import BuddyAllocator as BuddyAllocator
+    from structpage.consumers import (
+        ArchFreePage as ArchFreePage,
+    )
+    from structpage.consumers import (
+        Consumer as Consumer,
+    )
+    from structpage.consumers import (
+        FreePageReporting as FreePageReporting,
+    )
+    from structpage.consumers import (
+        InitOnFree as InitOnFree,
+    )
+    from structpage.consumers import (
+        PagePoisoning as PagePoisoning,
+    )
+    from structpage.consumers import (
+        Verdict as Verdict,
+    )
+    from structpage.core.buffers import Declaration as Declaration
+    from structpage.core.buffers import Room as Room
+    from structpage.engines import PlainEngine as PlainEngine
+    from structpage.engines import ProbedEngine as ProbedEngine
+    from structpage.errors import *  # noqa: F403
+    from structpage.experiments.compare import compare as compare
+    from structpage.experiments.verdict import observe as observe
+    from structpage.experiments.workload import Workload as Workload
+    from structpage.frames import FrameMemory as FrameMemory
+    from structpage.owners import Owner as Owner
+    from structpage.pages import Page as Page
+    from structpage.pages import PageArray as PageArray
+    from structpage.placing import placement_names as placement_names
+    from structpage.replay import Replay as Replay
+    from structpage.replay import Requests as Requests
+    from structpage.replay import requests as requests
+    from structpage.traces import Capture as Capture
+    from structpage.traces import Events as Events
+    from structpage.traces import load as load
+    from structpage.traces import open_workload as open_workload
+    from structpage.traces import read_capture as read_capture
+    from structpage.traces import read_trace as read_trace
+    from structpage.traces import save as save
+    from structpage.zones import Zone as Zone
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'structpage' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"structpage.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

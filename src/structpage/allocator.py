@@ -19,7 +19,7 @@ from structpage.core.buffers import Buffer, Memmap
 from structpage.core.memmap import OneWord, TwoWord
 from structpage.core.placements import BUILTIN
 from structpage.core.ranges import Ranges
-from structpage.core.status import CORRUPT, NO_MEMORY
+from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
 from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_MASK, TYPES, ZIDS
 from structpage.engines import Engine, engine_of
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
@@ -88,6 +88,9 @@ class BuddyAllocator:
         self._build(cls, slots, lists, stamp)
         for consumer in self.consumers:
             consumer.attach(self)
+        self._before_free = [consumer.before_free for consumer in self.consumers]
+        self._after_free = [consumer.after_free for consumer in self.consumers]
+        self._after_alloc = [consumer.after_alloc for consumer in self.consumers]
         if start == "free":
             for zone in self.zones:
                 for first, end in zone.present():
@@ -150,14 +153,29 @@ class BuddyAllocator:
         between("align_order", align_order, 0, 62)
         between("migratetype", migratetype, 0, TYPES - 1)
         wanted, reference = self._zone_index(zone, node), self.pages.owners.reference(owner)
-        self.engine.begin()
         if align_order > order:
+            self.engine.begin()
             return self._alloc_aligned(order, align_order, wanted, migratetype, reference)
-        pfn = self.core.alloc(order, migratetype, wanted, reference)
+        return self.alloc_from(wanted, order, migratetype, reference)
+
+    def alloc_from(self, zone: int, order: int, migratetype: int = DEFAULT_TYPE, owner: int = 0) -> int:
+        """Allocate a block as a replayed request does: the zone is a number, the owner a reference.
+
+        Precondition: all are in range. Raises `OutOfMemory`. O(max_order).
+        """
+        self.engine.begin()
+        pfn = self.core.alloc(order, migratetype, zone, owner)
         if pfn == NO_MEMORY:
             raise OutOfMemory(must("order", f"at most that of a free block, {self._largest()}", order))
         self._raise_if(pfn)
         return self._handed_out(pfn, order)
+
+    def split(self, pfn: int, order: int) -> None:
+        """Make the allocated block at `pfn` into blocks of `order`, of the same owner; raises `InvalidFree`."""
+        between("order", order, 0, self.max_order)
+        a_pfn(pfn, self.pages.frames)
+        if self.ranges.split(pfn, order) == REFUSED:
+            raise InvalidFree(why_not_allocated(self.pages, pfn, order))
 
     def free(self, pfn: int, order: int | None = None, *, migratetype: int | None = None) -> None:
         """Free the allocated block at `pfn`; with `order`, only if it is of that order.
@@ -165,21 +183,22 @@ class BuddyAllocator:
         `migratetype` chooses the list, by default the type it was allocated for. Raises `OutOfRange`,
         `InvalidFree` for a frame that is free, a tail, reserved, or of another order. O(max_order).
         """
-        a_pfn(pfn, self.pages.frames)
+        pfn = a_pfn(pfn, self.pages.frames)
         memmap = self.core.memmap
-        if order is not None:
-            between("order", order, 0, self.max_order)
-        if not memmap.is_allocated_head(pfn) or (order is not None and memmap.order_of(pfn) != order):
+        size = memmap.order_of(pfn)
+        if not memmap.is_allocated_head(pfn) or (order is not None and size != order):
+            if order is not None:
+                between("order", order, 0, self.max_order)
             raise InvalidFree(why_not_allocated(self.pages, pfn, order))
-        size = memmap.order_of(pfn) if order is None else order
-        mt = memmap.lane_of(pfn) & TYPE_MASK if migratetype is None else migratetype
-        between("migratetype", mt, 0, TYPES - 1)
+        mt = memmap.lane_of(pfn) & TYPE_MASK
+        if migratetype is not None:
+            mt = between("migratetype", migratetype, 0, TYPES - 1)
         self.engine.begin()
-        for consumer in self.consumers:
-            consumer.before_free(pfn, size)
+        for hook in self._before_free:
+            hook(pfn, size)
         self._raise_if(self.core.free(pfn, size, mt))
-        for consumer in self.consumers:
-            consumer.after_free(pfn, size)
+        for hook in self._after_free:
+            hook(pfn, size)
 
     # Chosen addresses
 
@@ -248,22 +267,21 @@ class BuddyAllocator:
         if status < 0 and status != CORRUPT:
             raise OutOfMemory(why_not_free(self.pages, self.zones, start, end))
         self._raise_if(status)
-        for consumer in self.consumers:
-            for pfn, order in self._chunks(start, end):
-                consumer.after_alloc(pfn, order)
+        for pfn, order in self._chunks(start, end):
+            self._handed_out(pfn, order)
 
     def release(self, start: int, count: int) -> None:
         """Put reserved frames back to the free memory; raises `InvalidFree` if one is not reserved. O(frames)."""
         start, end = a_range(start, count, self.pages.frames)
         if not self.ranges.is_reserved_range(start, end):
             raise InvalidFree(why_not_reserved(self.pages, self.zones, start, end))
-        for consumer in self.consumers:
-            for pfn, order in self._chunks(start, end):
-                consumer.before_free(pfn, order)
+        for pfn, order in self._chunks(start, end):
+            for hook in self._before_free:
+                hook(pfn, order)
         self._raise_if(self.ranges.release(start, end, DEFAULT_TYPE))
-        for consumer in self.consumers:
-            for pfn, order in self._chunks(start, end):
-                consumer.after_free(pfn, order)
+        for pfn, order in self._chunks(start, end):
+            for hook in self._after_free:
+                hook(pfn, order)
 
     def _chunks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         while start < end:
@@ -283,8 +301,8 @@ class BuddyAllocator:
         raise OutOfMemory(must("align_order", f"one that a free block of order {order} has", align))
 
     def _handed_out(self, pfn: int, order: int) -> int:
-        for consumer in self.consumers:
-            consumer.after_alloc(pfn, order)
+        for hook in self._after_alloc:
+            hook(pfn, order)
         return pfn
 
     # Free lists as they are

@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from structpage.core.words import LANE_SHIFT, TAGS, TYPE_MASK, ZIDS
+from structpage.core.words import LANE_SHIFT, TAGS, TYPE_MASK, TYPE_NAMES, ZIDS
 from structpage.errors import CorruptionError
 from structpage.zones import zone_name
 
 if TYPE_CHECKING:
     from structpage.allocator import BuddyAllocator
-
-TYPE_NAMES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isolate", "type 6", "type 7")
 
 Listed = dict[int, tuple[int, int, int]]
 """PFN of a listed block to the zone, order and type of its list."""
@@ -28,7 +26,8 @@ Listed = dict[int, tuple[int, int, int]]
 
 def list_name(index: int, orders: int) -> str:
     """Return the readable name of a list number: order and type."""
-    return f"order {index % orders} {TYPE_NAMES[index // orders & TYPE_MASK]}"
+    mt = index // orders & TYPE_MASK
+    return f"order {index % orders} {TYPE_NAMES[mt] if mt < len(TYPE_NAMES) else f'type {mt}'}"
 
 
 def check(buddy: BuddyAllocator) -> None:

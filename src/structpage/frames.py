@@ -7,6 +7,7 @@ reports free pages.
 
 from __future__ import annotations
 
+import functools
 import sys
 
 import numpy as np
@@ -91,7 +92,7 @@ class FrameMemory:
     def differs(self, pfn: int, order: int, byte: int) -> npt.NDArray[np.int64]:
         """Return the offsets, from the start of frame `pfn`, of the bytes of 2^order frames that are not `byte`."""
         start, length = self._span(pfn, order)
-        if self._mapping[start : start + length] == bytes((byte,)) * length:
+        if self._mapping[start : start + length] == _pattern(byte, order):
             return np.empty(0, np.int64)
         return np.flatnonzero(self._bytes[start : start + length] != byte)
 
@@ -122,6 +123,11 @@ class FrameMemory:
 
     def __repr__(self) -> str:
         return f"<FrameMemory: {self.frames} frames, {self.resident_bytes} bytes resident, host {self.host}>"
+
+
+@functools.lru_cache(maxsize=8)
+def _pattern(byte: int, order: int) -> bytes:
+    return bytes((byte,)) * (PAGE_SIZE << order)
 
 
 def _rss(start: int, stop: int) -> int:

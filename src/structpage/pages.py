@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from structpage import mapping
 from structpage.core.field import Field
-from structpage.core.words import FREE_BIT, LAYOUTS, REPORTED_BIT, TAGS, ZIDS
+from structpage.core.words import FREE_BIT, LAYOUTS, TAGS, TWO_WORD, ZIDS
 from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
 from structpage.owners import Owners
 from structpage.zones import zone_name
 
 Int16s = npt.NDArray[np.int16]
-TAG_NAMES = {tag: state for state, tag in TAGS.items()} | {FREE_BIT | REPORTED_BIT: "free"}
+TAG_NAMES = TWO_WORD.states
 HEAD_STATES = ("free", "allocated", "pcp", "slab")
 
 

@@ -66,14 +66,18 @@ class Layout:
     """The table of all fields of a descriptor, and everything that is derived from it.
 
     `words` is the number of 64-bit words per frame, `tags` maps the name of each state to the value
-    of the field `tag` that says so. Raises `ValueError` when two fields of one state share a bit.
+    of the field `tag` that says so, and `aliases` maps other values to states. Raises `ValueError` when two fields
+    of one state share a bit.
     """
 
-    def __init__(self, name: str, words: int, tags: dict[str, int], fields: tuple[Field, ...]) -> None:
+    def __init__(
+        self, name: str, words: int, tags: dict[str, int], aliases: dict[int, str], fields: tuple[Field, ...]
+    ) -> None:
         self.name = name
         self.words = words
         self.tags = tags
         self.fields = fields
+        self.states = aliases | {tag: state for state, tag in tags.items()}
         self._check()
 
     def _check(self) -> None:
@@ -99,8 +103,7 @@ class Layout:
 
     def state_of(self, word: int) -> str | None:
         """Return the state that a descriptor's first word tells, `None` for an unused tag."""
-        tag = self.field("tag").get(word)
-        return next((state for state, value in self.tags.items() if value == tag), None)
+        return self.states.get(self.field("tag").get(word))
 
     def pack(self, state: str, **values: int) -> tuple[int, ...]:
         """Return the signed words of a descriptor in `state` with the named fields set.

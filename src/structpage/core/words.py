@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from structpage.core.field import Field, Layout
 
-TYPES = 6
-"""Number of migratetypes: UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE (6.1, mmzone.h)."""
+TYPE_NAMES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isolate")
+"""Migratetypes by number (Linux 6.1, mm/vmstat.c, `migratetype_names`)."""
+TYPES = len(TYPE_NAMES)
 UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE = range(TYPES)
 
 ZIDS = 8
@@ -32,6 +33,7 @@ LANE_SHIFT = 3
 TAGS = {"reserved": 0, "free": 1, "allocated": 2, "tail": 4, "pcp": 6, "slab": 8, "offline": 10}
 FREE_BIT = 1
 REPORTED_BIT = 2
+ALIASES = {FREE_BIT | REPORTED_BIT: "free"}
 
 _ALL = frozenset(TAGS)
 _FREE = frozenset({"free"})
@@ -48,6 +50,7 @@ TWO_WORD = Layout(
     "two-word",
     2,
     TAGS,
+    ALIASES,
     (
         Field("tag", 0, 0, 4, _ALL, "the state; bit 0 is set in free heads and nowhere else"),
         Field("order", 0, 4, 6, _ZONED, "log2 of the frames in the block"),
@@ -69,6 +72,7 @@ ONE_WORD = Layout(
     "one-word",
     1,
     TAGS,
+    ALIASES,
     (
         Field("tag", 0, 0, 4, _ALL, "the state; bit 0 is set in free heads and nowhere else"),
         Field("order", 0, 4, 4, _ZONED, "log2 of the frames in the block, 0 to 15"),

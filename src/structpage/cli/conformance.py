@@ -1,0 +1,41 @@
+"""Run recorded call scripts (format buddy-conformance/1) on placements."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+NAME = "conformance"
+HELP = "run recorded call scripts of other allocators' tests"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a script file")
+    parser.add_argument("--placement", default="all", metavar="NAME|all", help="which placement; default all")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print each failed scenario and operation, and the counts; 1 if any failed."""
+    from structpage import placing
+    from structpage.experiments import conformance
+
+    placements = placing.placement_names() if options.placement == "all" else [options.placement]
+    for name in placements:
+        placing.placement_class(name)
+    scenarios = [scenario for path in options.files for scenario in conformance.load(path)]
+    outcome = conformance.run(scenarios, placements)
+    if options.json:
+        report = outcome._asdict() | {"failures": [failure._asdict() for failure in outcome.failures]}
+        json.dump(report, sys.stdout, indent=2)
+        print()
+    else:
+        for failure in outcome.failures:
+            print(f"{failure.placement}: {failure.scenario}, op {failure.index} {failure.op}: {failure.reason}")
+        print(
+            f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped, "
+            f"{outcome.beyond_limit} beyond a placement's limit"
+        )
+    return 1 if outcome.failed else 0

@@ -1,0 +1,144 @@
+"""Text and HTML of tables, comparisons and small states; text and HTML come from the same rows."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from structpage.core.words import LANE_SHIFT, TYPE_NAMES, TYPES
+from structpage.zones import zone_name
+
+if TYPE_CHECKING:
+    from structpage.allocator import BuddyAllocator
+    from structpage.experiments.compare import Comparison
+
+COLUMNS = (
+    ("placement", "placement", "{}"),
+    ("metadata_bytes_per_frame", "B/frame", "{:.2f}"),
+    ("boot_bytes", "boot bytes", "{:,}"),
+    ("reads_per_op", "reads/op", "{:.2f}"),
+    ("writes_per_op", "writes/op", "{:.2f}"),
+    ("lines_per_op", "lines/op", "{:.2f}"),
+    ("free_page_bytes_per_op", "free-page B/op", "{:.2f}"),
+    ("ns_per_op", "ns/op", "{:.0f}"),
+)
+"""Column of a comparison, its title, its format."""
+
+MAX_EXPLAINED = 256
+"""Frames up to which `explain` draws a memory; more would be no picture."""
+
+
+def text_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as aligned text: the first column to the left, the others to the right."""
+    lines = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    aligned = [
+        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        for line in lines
+    ]
+    return "\n".join(line.rstrip() for line in aligned)
+
+
+def html_table(caption: str, header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as an HTML table, everything escaped."""
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    title = html.escape(caption)
+    return f"<table><caption>{title}</caption><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
+
+
+def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a comparison: figures, then a verdict per consumer."""
+    consumers = list(next(iter(comparison.verdicts.values()), {}))
+    header = [title for _, title, _ in COLUMNS] + consumers
+    rows = []
+    for row in comparison.rows:
+        verdicts = comparison.verdicts[str(row["placement"])]
+        cells = [form.format(row[column].item()) for column, _, form in COLUMNS]
+        rows.append(cells + [_verdict(verdicts[consumer]) for consumer in consumers])
+    return header, rows
+
+
+def _verdict(verdict: object) -> str:
+    name, cost, _ = verdict  # type: ignore[misc]
+    return f"{name} {cost}" if cost else str(name)
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return a comparison as text: the workload, the table, what the digests say, and why each verdict."""
+    work = comparison.workload
+    skipped = ", ".join(f"{work[key]} {key}" for key in ("foreign", "failed", "reallocated", "misaligned") if work[key])
+    title = (
+        f"{work['name']}: {work['requests']} requests, {work['allocations']} allocations, {work['frees']} frees, "
+        f"{work['releases']} releases, in {work['frames']} frames ({', '.join(work['zones'])})"
+    )
+    lines = [title] + ([f"skipped: {skipped}"] if skipped else [])
+    if work["bad_lines"] or work["lost_events"]:
+        lines.append(f"the trace has {work['bad_lines']} bad lines and lost {work['lost_events']} events")
+    lines += ["", text_table(*comparison_rows(comparison)), ""]
+    digests = {str(row["placement"]): str(row["pfn_digest"]) for row in comparison.rows}
+    if len(set(digests.values())) == 1:
+        lines.append(f"All handed out the same PFNs: SHA-256 {next(iter(digests.values()))[:16]}...")
+    else:
+        lines += [f"{name}: PFNs of SHA-256 {digest[:16]}..." for name, digest in digests.items()]
+    for name, verdicts in comparison.verdicts.items():
+        lines += [f"{name}, {who}: {v.verdict}. {v.detail}" for who, v in verdicts.items() if v.verdict != "ok"]
+    return "\n".join(lines)
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """Return a comparison as an HTML table with the details of verdicts below."""
+    header, rows = comparison_rows(comparison)
+    work = comparison.workload
+    caption = f"{work['name']}: {work['requests']} requests in {work['frames']} frames"
+    details = [
+        f"<li>{html.escape(f'{name}, {who}: {v.verdict}. {v.detail}')}</li>"
+        for name, verdicts in comparison.verdicts.items()
+        for who, v in verdicts.items()
+        if v.verdict != "ok"
+    ]
+    return html_table(caption, header, rows) + f"<ul>{''.join(details)}</ul>"
+
+
+def explain(buddy: BuddyAllocator) -> str:
+    """Return a picture of an allocator's state: each block with its words, and each list with its links.
+
+    For lessons: a memory of more than `MAX_EXPLAINED` frames is told by its lists alone.
+    """
+    lines = [repr(buddy)]
+    if buddy.pages.frames <= MAX_EXPLAINED:
+        lines += ["", *_blocks(buddy)]
+    return "\n".join([*lines, "", *_lists(buddy)])
+
+
+def _blocks(buddy: BuddyAllocator) -> list[str]:
+    names = ("allocator", "allocatee")[: buddy.pages.layout.words]
+    rows, pfn = [], 0
+    while pfn < buddy.pages.frames:
+        page = buddy.pages[pfn]
+        size = 1 << page.order if page.order is not None and page.head == pfn else 1
+        frames = f"{pfn}" if size == 1 else f"{pfn}-{pfn + size - 1}"
+        state = page.state if page.order is None else f"{page.state}, order {page.order}"
+        content = [f"{buddy.memory.read_word(pfn, at):#018x}" for at in (0, 8)] if buddy.memory else []
+        rows.append([frames, state, *(f"{word:#018x}" for word in page.words), *content])
+        pfn += size
+    header = ["frames", "state", *names, *(("memory[0]", "memory[8]") if buddy.memory else ())]
+    return text_table(header, rows).splitlines()
+
+
+def _lists(buddy: BuddyAllocator) -> list[str]:
+    lines = []
+    for zone in buddy.zones:
+        for order in range(buddy.core.orders):
+            for mt in range(TYPES):
+                pfns = buddy.free_list(order, zone=zone.name, node=zone.node, migratetype=mt)
+                if pfns:
+                    shown = " <-> ".join(map(str, pfns[:12])) + (" <-> ..." if len(pfns) > 12 else "")
+                    where = f"{zone_name(zone.index)} order {order} {TYPE_NAMES[mt]}"
+                    lst = (zone.index << LANE_SHIFT | mt) * buddy.core.orders + order
+                    lines.append(f"{where} (list {lst}): head <-> {shown} <-> head")
+    return lines or ["every list is empty"]

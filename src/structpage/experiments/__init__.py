@@ -1,0 +1,1 @@
+"""Runs that answer a question: `compare`, `verdicts` of consumers, `conformance` to recorded scripts."""

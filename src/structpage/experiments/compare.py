@@ -1,0 +1,164 @@
+"""`compare`: one workload, every placement, one table.
+
+Each row comes from runs of its own: a plain one for the time, a probed one for the touches, and one per
+consumer for its verdict. Metadata lies outside the workload's memory, so every placement serves the same frames.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from structpage import placing, registry
+from structpage.consumers import Verdict, consumer_names
+from structpage.core.placements import BUILTIN
+from structpage.core.script import ALLOC, FREE, RELEASE
+from structpage.engines import ProbedEngine
+from structpage.experiments import workload as workloads
+from structpage.experiments.verdict import observe
+from structpage.traces import Capture, Events
+
+DEFAULT_REQUESTS = 100_000
+TIMED_RUNS = 2
+
+ROW = np.dtype(
+    [
+        ("placement", "U32"),
+        ("pfn_digest", "U64"),
+        ("metadata_bytes_per_frame", np.float64),
+        ("boot_bytes", np.int64),
+        ("reads_per_op", np.float64),
+        ("writes_per_op", np.float64),
+        ("lines_per_op", np.float64),
+        ("free_page_bytes_per_op", np.float64),
+        ("ns_per_op", np.float64),
+    ]
+)
+"""A row of figures; verdicts, which are no figures, are in `Comparison.verdicts`."""
+
+Step = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What `compare` found: `rows`, a structured array of `ROW`, and `verdicts` by placement and consumer."""
+
+    workload: dict[str, Any]
+    rows: npt.NDArray[np.void]
+    verdicts: dict[str, dict[str, Verdict]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain Python values: `{"workload": ..., "rows": [...]}`, each row with its verdicts."""
+        names = ROW.names or ()
+        rows = [dict(zip(names, row, strict=True)) for row in self.rows.tolist()]
+        for row in rows:
+            verdicts = self.verdicts[row["placement"]]
+            row["verdicts"] = {consumer: verdict._asdict() for consumer, verdict in verdicts.items()}
+        return {"workload": self.workload, "rows": rows}
+
+    def __repr__(self) -> str:
+        from structpage.display import comparison_text
+
+        return comparison_text(self)
+
+    def _repr_html_(self) -> str:
+        from structpage.display import comparison_html
+
+        return comparison_html(self)
+
+
+def compare(
+    source: str | os.PathLike[str] | Capture | Events | workloads.Workload = workloads.DEFAULT,
+    *,
+    placements: Sequence[str | type] | None = None,
+    consumers: Sequence[str | type] | None = None,
+    memory: str | int | None = None,
+    full: bool = False,
+    requests: int = DEFAULT_REQUESTS,
+    step: Step | None = None,
+) -> Comparison:
+    """Run one workload over placements, by default all, and return what each costs and what breaks each.
+
+    `source` is a shipped capture's name, a path, or what the readers return; its first `requests` requests are run,
+    with `full` all of them. `memory` sizes the machine of a bare trace. `step` is called with the name of each
+    part of the work before it begins. Raises what the readers raise, `UnknownName` for a placement or consumer,
+    `LimitExceeded` for a machine beyond a placement's stated limit. Cost: about 5 s a placement.
+    """
+    chosen = [placing.placement_class(name) for name in placements or placing.placement_names()]
+    claims = list(consumers if consumers is not None else consumer_names())
+    tell = step or (lambda _: None)
+    work = source
+    if not isinstance(work, workloads.Workload):
+        tell("reading the workload")
+        work = workloads.load(work, limit=None if full else requests, memory=memory)
+    rows = np.zeros(len(chosen), ROW)
+    verdicts: dict[str, dict[str, Verdict]] = {}
+    for row, cls in zip(rows, chosen, strict=True):
+        name = registry.name_of(BUILTIN, cls)
+        row["placement"] = name
+        tell(f"{name}: time")
+        _measure_time(row, work, cls)
+        tell(f"{name}: touches")
+        _measure_touches(row, work, cls)
+        verdicts[name] = {}
+        for claim in claims:
+            title = claim if isinstance(claim, str) else getattr(claim, "name", claim.__name__)
+            tell(f"{name}: {title}")
+            verdicts[name][title] = observe(work, cls, claim)
+    return Comparison(_described(work), rows, verdicts)
+
+
+def steps(placements: int, consumers: int) -> int:
+    """Return how often `compare` calls its `step`."""
+    return 1 + placements * (2 + consumers)
+
+
+def _measure_time(row: npt.NDArray[np.void], work: workloads.Workload, cls: type) -> None:
+    spent = []
+    for _ in range(TIMED_RUNS):
+        buddy = work.allocator(cls)
+        begin = time.perf_counter_ns()
+        result = buddy.replay(work.requests)
+        spent.append(time.perf_counter_ns() - begin)
+    row["pfn_digest"] = result.pfn_digest
+    row["metadata_bytes_per_frame"] = buddy.metadata_bytes / buddy.pages.frames
+    row["boot_bytes"] = buddy.metadata_bytes
+    row["ns_per_op"] = min(spent) / max(len(work.requests), 1)
+
+
+def _measure_touches(row: npt.NDArray[np.void], work: workloads.Workload, cls: type) -> None:
+    probe = ProbedEngine()
+    buddy = work.allocator(cls, engine=probe)
+    probe.reset()
+    buddy.replay(work.requests)
+    operations = max(probe.operations, 1)
+    counts = probe.counts()
+    memory = probe.counts("memory")
+    row["reads_per_op"] = counts.reads / operations
+    row["writes_per_op"] = counts.writes / operations
+    row["lines_per_op"] = probe.lines_per_operation
+    row["free_page_bytes_per_op"] = 8 * (memory.reads + memory.writes) / operations
+
+
+def _described(work: workloads.Workload) -> dict[str, Any]:
+    kinds = work.requests.kind
+    ran = {"allocations": ALLOC, "frees": FREE, "releases": RELEASE}
+    return {
+        "name": work.name,
+        "frames": work.frames,
+        "zones": [zone.name for zone in work.zones],
+        "requests": len(kinds),
+        **work.counts,
+        **{name: int((kinds == kind).sum()) for name, kind in ran.items()},
+    }
+
+
+def placement_titles(names: Iterable[str | type]) -> list[str]:
+    """Return the names under which placements appear in a comparison."""
+    return [registry.name_of(BUILTIN, placing.placement_class(name)) for name in names]
