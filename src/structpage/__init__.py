@@ -61,7 +61,7 @@ _NAMES = {
     "UnknownName": "errors",
 }
 
-__all__ = ["__version__", *_NAMES]  # noqa: PLE0604  the table above is the list
+__all__ = ["__version__", *_NAMES]
 
 if TYPE_CHECKING:
     from structpage.allocator import BuddyAllocator as BuddyAllocator

@@ -8,38 +8,28 @@ nowhere else. Frames are counted in PFNs, sizes in orders, ranges as [start, end
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from structpage import mapping, placing, registry
-from structpage.core.buddy import TO_TAIL, Buddy
-from structpage.core.buffers import Buffer, Memmap
-from structpage.core.memmap import OneWord, TwoWord
-from structpage.core.placements import BUILTIN
-from structpage.core.ranges import Ranges
-from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
-from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_MASK, TYPES, ZIDS
-from structpage.engines import Engine, engine_of
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
-from structpage.errors import InvalidArgument, InvalidFree, OutOfMemory, UnknownName, must
+from structpage.core.buddy import TO_TAIL
+from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
+from structpage.core.words import DEFAULT_TYPE, LANE_SHIFT, TYPE_MASK, TYPES
+from structpage.engines import Engine
+from structpage.errors import InvalidArgument, InvalidFree, OutOfMemory, must
 from structpage.frames import FrameMemory
 from structpage.pages import PageArray
 from structpage.refusal import corruption, why_not_allocated, why_not_free, why_not_reserved
-from structpage.zones import Zone, validated, zone_name, zonelists
+from structpage.state import AllocatorState
+from structpage.zones import Zone
 
 if TYPE_CHECKING:
     from structpage.consumers import Consumer
     from structpage.replay import Replay, Requests
 
-MEMMAPS: dict[str, type[TwoWord] | type[OneWord]] = {"two-word": TwoWord, "one-word": OneWord}
-STAMPS = {"every": 1, "head": 0}
-DEFAULT_TYPE = MOVABLE
-"""The one migratetype in use until zones have fallback: that of most of the memory."""
 
-
-class BuddyAllocator:
+class BuddyAllocator(AllocatorState):
     """A buddy allocator over a `PageArray`, with its free lists where `placement` puts them.
 
     Parameters: `pages`, a memmap or a number of frames; `placement`, a name, a class, an entry point or
@@ -66,26 +56,18 @@ class BuddyAllocator:
         start: str = "free",
         consumers: Sequence[Consumer] = (),
     ) -> None:
-        cls = placing.placement_class(placement)
-        if not isinstance(pages, PageArray):
-            pages = PageArray(pages, layout=placing.declared(cls).layout)
-        self.pages = pages
-        self.max_order = between("max_order", max_order, 0, 30)
-        self.zones = validated(zones, pages.frames)
-        slots = (max(zone.node for zone in self.zones) + 1) * ZIDS
-        lists = (slots << LANE_SHIFT) * (max_order + 1)
-        placing.check_limits(cls, pages, max_order, lists)
-        named("stamp", stamp, STAMPS)
         named("start", start, ("free", "reserved"))
-        if pages.words.any():
-            raise InvalidArgument(must("pages", "a memmap of reserved frames only", repr(pages)))
-        self.placement = registry.name_of(BUILTIN, cls)
-        self.engine = engine_of(engine)
-        self.buffers: dict[str, mapping.Words] = {"words": pages.words}
         self.consumers = tuple(consumers)
-        needs_memory = placing.declared(cls).touches_free_pages or bool(self.consumers)
-        self.memory = _memory_for(pages, memory, needs_memory)
-        self._build(cls, slots, lists, stamp)
+        super().__init__(
+            pages,
+            placement,
+            zones=zones,
+            max_order=max_order,
+            engine=engine,
+            memory=memory,
+            needs_memory=bool(consumers),
+            stamp=stamp,
+        )
         for consumer in self.consumers:
             consumer.attach(self)
         self._before_free = [consumer.before_free for consumer in self.consumers]
@@ -95,41 +77,6 @@ class BuddyAllocator:
             for zone in self.zones:
                 for first, end in zone.present():
                     self._raise_if(self.ranges.hand_over(first, end, DEFAULT_TYPE, TO_TAIL))
-
-    def _build(self, cls: type, slots: int, lists: int, stamp: str) -> None:
-        engine, pages = self.engine, self.pages
-        word = engine.buffer("words", pages.words)
-        memory_words = np.empty(0, np.uint64)
-        if self.memory is not None and placing.declared(cls).touches_free_pages:
-            memory_words = self.memory.words
-        memory = engine.buffer("memory", memory_words)
-        memmap = MEMMAPS[pages.layout.name](word, engine.fill("words", pages.words), STAMPS[stamp])
-        self.stamp = stamp
-        lists_of = placing.build(cls, pages, lists, word, memory, self._new_buffer)
-        orders = self.max_order + 1
-        core = Buddy(
-            cast(Memmap, memmap),
-            lists_of,
-            self._new_buffer("nr_free", slots * orders),
-            self._new_buffer("zone_start", slots),
-            self._new_buffer("zone_end", slots),
-            self._new_buffer("zonelist", slots * (slots + 1)),
-            pages.frames,
-            orders,
-            slots,
-        )
-        self.ranges = engine.adopt(Ranges(core))
-        self.core, self.lists = self.ranges.buddy, self.ranges.buddy.lists
-        for zone in self.zones:
-            self.buffers["zone_start"][zone.index] = zone.start
-            self.buffers["zone_end"][zone.index] = zone.end
-        self.buffers["zonelist"].view(np.int64)[:] = zonelists(self.zones, slots)
-
-    def _new_buffer(self, name: str, words: int) -> Buffer:
-        if name in self.buffers:
-            raise InvalidArgument(must("buffer name", f"other than {', '.join(self.buffers)}", repr(name)))
-        self.buffers[name] = mapping.zeros(words)
-        return self.engine.buffer(name, self.buffers[name])
 
     # Blocks
 
@@ -323,42 +270,6 @@ class BuddyAllocator:
                 raise InvalidFree(why_not_reserved(self.pages, self.zones, pfn, pfn + (1 << order)))
             self.core.place(pfn, order, self.core.zone_at(pfn) << LANE_SHIFT | mt)
 
-    def free_list(self, order: int, *, zone: str | None = None, node: int = 0, migratetype: int | None = None) -> list[int]:
-        """Return the PFNs on the free lists of an order, head to tail; one type, or all types in turn. O(blocks)."""
-        between("order", order, 0, self.max_order)
-        index = self._zone_index(zone, node)
-        types = range(TYPES) if migratetype is None else (migratetype,)
-        pfns = []
-        for mt in types:
-            lst = (index << LANE_SHIFT | mt) * self.core.orders + order
-            pfn = self.lists.first(lst)
-            while pfn >= 0 and len(pfns) <= self.pages.frames:
-                pfns.append(pfn)
-                pfn = self.lists.next(lst, pfn)
-            self._raise_if(min(pfn, 0) if pfn != -1 else 0)
-        return pfns
-
-    @property
-    def free_counts(self) -> npt.NDArray[np.int64]:
-        """Free blocks per order 0..max_order over all zones, what /proc/buddyinfo shows; int64."""
-        return self.free_counts_by_zone.sum(axis=0)
-
-    @property
-    def free_counts_by_zone(self) -> npt.NDArray[np.int64]:
-        """Free blocks, a row per zone in `zones` and a column per order; int64."""
-        counts = self.buffers["nr_free"].view(np.int64).reshape(-1, self.core.orders)
-        return counts[[zone.index for zone in self.zones]]
-
-    @property
-    def free_frames(self) -> int:
-        """Number of free frames, from the counts. O(zones x orders)."""
-        return int((self.free_counts << np.arange(self.core.orders)).sum())
-
-    @property
-    def metadata_bytes(self) -> int:
-        """Bytes of everything but the frames themselves: memmap, links, heads, counts."""
-        return sum(words.nbytes for words in self.buffers.values())
-
     # Replay, check, pictures
 
     def replay(self, requests: Requests) -> Replay:
@@ -373,42 +284,7 @@ class BuddyAllocator:
 
         check(self)
 
-    def explain(self) -> str:
-        """Return a picture of the state: blocks, words and lists; for small memories and lessons."""
-        from structpage.display import explain
-
-        return explain(self)
-
-    def __repr__(self) -> str:
-        counts = ", ".join(f"{count} of order {order}" for order, count in enumerate(self.free_counts) if count)
-        return (
-            f"<BuddyAllocator: {self.placement}, {self.pages.frames} frames, {self.free_frames} free"
-            f"{': ' + counts if counts else ''}>"
-        )
-
-    def _repr_html_(self) -> str:
-        from structpage.display import html_table
-
-        rows = [
-            (zone.node, zone.name, *counts)
-            for zone, counts in zip(self.zones, self.free_counts_by_zone.tolist(), strict=True)
-        ]
-        caption = f"BuddyAllocator: {self.placement}, {self.free_frames} of {self.pages.frames} frames free"
-        return html_table(caption, ("node", "zone", *range(self.core.orders)), rows)
-
     # Arguments and statuses
-
-    def _zone_index(self, name: str | None, node: int) -> int:
-        here = [zone for zone in self.zones if zone.node == node]
-        if name is None:
-            if not here:
-                raise UnknownName(must("node", f"one of {sorted({zone.node for zone in self.zones})}", node))
-            return max(zone.index for zone in here)
-        for zone in here:
-            if zone.name == name:
-                return zone.index
-        known = ", ".join(f"{zone.name} of node {zone.node}" for zone in self.zones)
-        raise UnknownName(must("zone", f"one of {known}", f"{name} of node {node}"))
 
     def _largest(self) -> object:
         orders = np.flatnonzero(self.free_counts)
@@ -417,11 +293,3 @@ class BuddyAllocator:
     def _raise_if(self, status: int) -> None:
         if status == CORRUPT:
             raise corruption(self)
-
-
-def _memory_for(pages: PageArray, memory: FrameMemory | None, needed: bool) -> FrameMemory | None:
-    if memory is None:
-        return FrameMemory(pages.frames) if needed else None
-    if memory.frames < pages.frames:
-        raise InvalidArgument(must("memory", f"of at least {pages.frames} frames", f"{memory.frames} frames"))
-    return memory

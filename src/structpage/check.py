@@ -8,7 +8,7 @@ PFN, field, expected and found. Lists are bounded by the number of frames, so a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,23 +53,34 @@ def _check_tags(buddy: BuddyAllocator) -> None:
         raise CorruptionError("tag", f"one of {sorted(known)}", int(buddy.pages.tag[pfn]), pfn=pfn)
 
 
+class Place(NamedTuple):
+    """Where in the lists something is wrong."""
+
+    zone: str
+    list: str
+
+    def broken(self, field: str, expected: object, found: object, pfn: int | None) -> CorruptionError:
+        """Return the error for a field of the block at `pfn`."""
+        return CorruptionError(field, expected, found, zone=self.zone, list=self.list, pfn=pfn)
+
+
 def _check_list(buddy: BuddyAllocator, index: int, listed: Listed) -> None:
     lane, order = divmod(index, buddy.core.orders)
     zone, mt = lane >> LANE_SHIFT, lane & TYPE_MASK
-    place = {"zone": f"{zone_name(zone)} of node {zone // ZIDS}", "list": list_name(index, buddy.core.orders)}
+    place = Place(f"{zone_name(zone)} of node {zone // ZIDS}", list_name(index, buddy.core.orders))
     memmap, lists = buddy.core.memmap, buddy.lists
-    walked = []
+    walked: list[int] = []
     pfn = lists.first(index)
     while pfn != -1:
         if not 0 <= pfn < buddy.pages.frames:
             last = walked[-1] if walked else None
-            raise CorruptionError("next", "a frame or a list head", _raw(pfn), **place, pfn=last)
+            raise place.broken("next", "a frame or a list head", _raw(pfn), last)
         if not memmap.is_free_head(pfn):
-            raise CorruptionError("state", "free", buddy.pages.state(pfn), **place, pfn=pfn)
+            raise place.broken("state", "free", buddy.pages.state(pfn), pfn)
         if memmap.order_of(pfn) != order:
-            raise CorruptionError("order", order, memmap.order_of(pfn), **place, pfn=pfn)
+            raise place.broken("order", order, memmap.order_of(pfn), pfn)
         if pfn in listed:
-            raise CorruptionError("list membership", "one list, once", "a second time", **place, pfn=pfn)
+            raise place.broken("list membership", "one list, once", "a second time", pfn)
         listed[pfn] = (zone, order, mt)
         walked.append(pfn)
         pfn = lists.next(index, pfn)
@@ -82,33 +93,29 @@ def _raw(status: int) -> str:
     return "a link outside the memory" if status < 0 else str(status)
 
 
-def _check_fields(buddy: BuddyAllocator, walked: list[int], zone: int, mt: int, place: dict[str, str]) -> None:
+def _check_fields(buddy: BuddyAllocator, walked: list[int], zone: int, mt: int, place: Place) -> None:
     core = buddy.core
     for pfn in walked:
         if not core.zone_start[zone] <= pfn < core.zone_end[zone]:
             found = core.zone_at(pfn)
-            raise CorruptionError("zone", place["zone"], zone_name(found) if found >= 0 else "none", **_at(place, pfn))
+            raise place.broken("zone", place.zone, zone_name(found) if found >= 0 else "none", pfn)
         if buddy.pages.layout.words == 2:
             page = buddy.pages[pfn]
             word_zone = (page.node or 0) * ZIDS + buddy.pages.layout.field("zid").get(page.words[0])
             if word_zone != zone:
-                raise CorruptionError("zone", place["zone"], f"{page.zone} of node {page.node}", **_at(place, pfn))
+                raise place.broken("zone", place.zone, f"{page.zone} of node {page.node}", pfn)
             if page.migratetype != mt:
-                raise CorruptionError("migratetype", mt, page.migratetype, **_at(place, pfn))
+                raise place.broken("migratetype", mt, page.migratetype, pfn)
 
 
-def _at(place: dict[str, str], pfn: int) -> dict[str, object]:
-    return {**place, "pfn": pfn}
-
-
-def _check_backwards(buddy: BuddyAllocator, index: int, walked: list[int], place: dict[str, str]) -> None:
+def _check_backwards(buddy: BuddyAllocator, index: int, walked: list[int], place: Place) -> None:
     pfn, after = buddy.lists.last(index), None
     for expected in reversed(walked):
         if pfn != expected:
-            raise CorruptionError("prev", expected, _raw(pfn), **place, pfn=after)
+            raise place.broken("prev", expected, _raw(pfn), after)
         after, pfn = pfn, buddy.lists.prev(index, pfn)
     if pfn != -1:
-        raise CorruptionError("prev", "the list's head", _raw(pfn), **place, pfn=after)
+        raise place.broken("prev", "the list's head", _raw(pfn), after)
 
 
 def _check_listed(
@@ -128,8 +135,8 @@ def _check_counts(buddy: BuddyAllocator, listed: Listed) -> None:
         counted[zone * orders + order] += 1
     for index, found in enumerate(buddy.buffers["nr_free"].view(np.int64).tolist()):
         if found != counted[index]:
-            zone = f"{zone_name(index // orders)} of node {index // orders // ZIDS}"
-            raise CorruptionError("nr_free", counted[index], found, zone=zone, list=f"order {index % orders}")
+            name = f"{zone_name(index // orders)} of node {index // orders // ZIDS}"
+            raise CorruptionError("nr_free", counted[index], found, zone=name, list=f"order {index % orders}")
 
 
 def _blocks(buddy: BuddyAllocator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -150,7 +157,8 @@ def _check_blocks(buddy: BuddyAllocator) -> None:
     overlap[1:] = heads[1:] < np.maximum.accumulate((heads + sizes)[:-1]) if len(heads) else False
     for pfn, _ in _first(heads, orders, overlap):
         outer = int(heads[np.flatnonzero(heads + sizes > pfn)[0]])
-        raise CorruptionError("state", f"that of a frame inside the block at PFN {outer}", buddy.pages.state(pfn), pfn=pfn)
+        expected = f"that of a frame inside the block at PFN {outer}"
+        raise CorruptionError("state", expected, buddy.pages.state(pfn), pfn=pfn)
     for pfn, order in zip(heads.tolist(), orders.tolist(), strict=True):
         zone = buddy.core.zone_at(pfn)
         if zone < 0 or pfn + (1 << order) > buddy.core.zone_end[zone]:

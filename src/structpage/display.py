@@ -10,8 +10,9 @@ from structpage.core.words import LANE_SHIFT, TYPE_NAMES, TYPES
 from structpage.zones import zone_name
 
 if TYPE_CHECKING:
-    from structpage.allocator import BuddyAllocator
+    from structpage.consumers import Verdict
     from structpage.experiments.compare import Comparison
+    from structpage.state import AllocatorState
 
 COLUMNS = (
     ("placement", "placement", "{}"),
@@ -34,7 +35,10 @@ def text_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> st
     lines = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     aligned = [
-        "  ".join(cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
         for line in lines
     ]
     return "\n".join(line.rstrip() for line in aligned)
@@ -63,9 +67,8 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
     return header, rows
 
 
-def _verdict(verdict: object) -> str:
-    name, cost, _ = verdict  # type: ignore[misc]
-    return f"{name} {cost}" if cost else str(name)
+def _verdict(verdict: Verdict) -> str:
+    return f"{verdict.verdict} {verdict.cost}" if verdict.cost else verdict.verdict
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -104,7 +107,7 @@ def comparison_html(comparison: Comparison) -> str:
     return html_table(caption, header, rows) + f"<ul>{''.join(details)}</ul>"
 
 
-def explain(buddy: BuddyAllocator) -> str:
+def explain(buddy: AllocatorState) -> str:
     """Return a picture of an allocator's state: each block with its words, and each list with its links.
 
     For lessons: a memory of more than `MAX_EXPLAINED` frames is told by its lists alone.
@@ -115,7 +118,7 @@ def explain(buddy: BuddyAllocator) -> str:
     return "\n".join([*lines, "", *_lists(buddy)])
 
 
-def _blocks(buddy: BuddyAllocator) -> list[str]:
+def _blocks(buddy: AllocatorState) -> list[str]:
     names = ("allocator", "allocatee")[: buddy.pages.layout.words]
     rows, pfn = [], 0
     while pfn < buddy.pages.frames:
@@ -130,7 +133,7 @@ def _blocks(buddy: BuddyAllocator) -> list[str]:
     return text_table(header, rows).splitlines()
 
 
-def _lists(buddy: BuddyAllocator) -> list[str]:
+def _lists(buddy: AllocatorState) -> list[str]:
     lines = []
     for zone in buddy.zones:
         for order in range(buddy.core.orders):
@@ -138,7 +141,7 @@ def _lists(buddy: BuddyAllocator) -> list[str]:
                 pfns = buddy.free_list(order, zone=zone.name, node=zone.node, migratetype=mt)
                 if pfns:
                     shown = " <-> ".join(map(str, pfns[:12])) + (" <-> ..." if len(pfns) > 12 else "")
-                    where = f"{zone_name(zone.index)} order {order} {TYPE_NAMES[mt]}"
-                    lst = (zone.index << LANE_SHIFT | mt) * buddy.core.orders + order
+                    where = f"{zone_name(zone.number)} order {order} {TYPE_NAMES[mt]}"
+                    lst = (zone.number << LANE_SHIFT | mt) * buddy.core.orders + order
                     lines.append(f"{where} (list {lst}): head <-> {shown} <-> head")
     return lines or ["every list is empty"]

@@ -8,6 +8,7 @@ reports free pages.
 from __future__ import annotations
 
 import functools
+import mmap
 import sys
 
 import numpy as np
@@ -116,10 +117,10 @@ class FrameMemory:
             block = self.words[start // 8 : (start + length) // 8]
             return int(block.reshape(-1, PAGE_WORDS).any(axis=1).sum())
         with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
-            pagemap.seek((self._address + start) // mapping.mmap.PAGESIZE * 8)
-            entries = np.frombuffer(pagemap.read(length // mapping.mmap.PAGESIZE * 8), np.uint64)
+            pagemap.seek((self._address + start) // mmap.PAGESIZE * 8)
+            entries = np.frombuffer(pagemap.read(length // mmap.PAGESIZE * 8), np.uint64)
         present_or_swapped = entries >> np.uint64(62)
-        return int((present_or_swapped != 0).sum()) * mapping.mmap.PAGESIZE // PAGE_SIZE
+        return int(np.count_nonzero(present_or_swapped)) * mmap.PAGESIZE // PAGE_SIZE
 
     def __repr__(self) -> str:
         return f"<FrameMemory: {self.frames} frames, {self.resident_bytes} bytes resident, host {self.host}>"

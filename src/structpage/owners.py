@@ -66,4 +66,3 @@ class Owners:
         if kind == KINDS.index("object"):
             return self._objects[value] if value < len(self._objects) else Owner("object", value << 4)
         return Owner(KINDS[kind] if kind < len(KINDS) else f"kind {kind}", value << 4)
-

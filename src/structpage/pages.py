@@ -65,7 +65,7 @@ class PageArray:
         self.layout = LAYOUTS[layout]
         self.frames = frames
         self.words = mapping.zeros(self.layout.words * frames)
-        self._view = memoryview(self.words)
+        self._view = self.words.data
         self.owners = Owners(self.layout.field("owner").width)
 
     def __len__(self) -> int:
@@ -158,7 +158,8 @@ class PageArray:
     @property
     def is_free_head(self) -> npt.NDArray[np.bool_]:
         """Whether each frame is the head of a free block: one load and one mask; bool."""
-        return (self.allocator & np.uint64(FREE_BIT)) != 0
+        free: npt.NDArray[np.bool_] = (self.allocator & np.uint64(FREE_BIT)) != 0
+        return free
 
     @property
     def order(self) -> Int16s:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from structpage.core import script
+from structpage.core.buffers import Buffer
 from structpage.core.script import ALLOC, FREE, RELEASE, SPLIT
 from structpage.core.status import CORRUPT, REFUSED
 from structpage.core.words import TYPES
-from structpage.core.buffers import Buffer
 from structpage.errors import InvalidArgument, InvalidFree, StructPageError, must
 from structpage.refusal import corruption, why_not_allocated, why_not_reserved
 
@@ -72,7 +72,8 @@ class Replay(NamedTuple):
     def pfns(self) -> npt.NDArray[np.uint64]:
         """The PFNs handed out, in order, failed allocations left out; uint64."""
         handed = self.answers[self.requests.kind == ALLOC]
-        return handed[handed >= 0].astype(np.uint64)
+        pfns: npt.NDArray[np.uint64] = handed[handed >= 0].astype(np.uint64)
+        return pfns
 
     @property
     def failures(self) -> int:
@@ -117,8 +118,10 @@ def replay(buddy: BuddyAllocator, requests: Requests) -> Replay:
     answers = np.zeros(len(requests), np.int64)
     for start in range(0, len(requests), CHUNK):
         rows = requests[start : start + CHUNK]
-        columns = [engine.rows(name, column) for name, column in zip(COLUMNS, rows.columns(), strict=True)]
-        done = script.replay(buddy.ranges, *columns, where, engine.column(answers[start:]))
+        kind, order, slot, offset, mt, zone = (
+            engine.rows(name, column) for name, column in zip(COLUMNS, rows.columns(), strict=True)
+        )
+        done = script.replay(buddy.ranges, kind, order, slot, offset, mt, zone, where, engine.column(answers[start:]))
         if answers[start + done - 1] in (REFUSED, CORRUPT):
             raise _error(buddy, requests, where, start + done - 1, int(answers[start + done - 1]))
     return Replay(requests, answers)
@@ -129,7 +132,7 @@ def _validate(buddy: BuddyAllocator, requests: Requests) -> None:
         "kind": (requests.kind, 0, len(KIND_NAMES) - 1),
         "order": (requests.order, 0, buddy.max_order),
         "migratetype": (requests.migratetype, 0, TYPES - 1),
-        "zone": (requests.zone, 0, buddy.core.zones - 1),
+        "zone": (requests.zone, 0, len(buddy.buffers["zonelist"]) // (buddy.core.zones + 1) - 1),
         "offset": (requests.offset, 0, buddy.pages.frames - 1),
     }
     for name, (column, least, most) in limits.items():
@@ -144,9 +147,7 @@ def _within(name: str, column: Column, rows: npt.NDArray[np.bool_], least: int, 
         raise InvalidArgument(must(f"{name} of request {bad[0]}", rule, column[bad[0]]))
 
 
-def _error(
-    buddy: BuddyAllocator, requests: Requests, where: Buffer, row: int, status: int
-) -> StructPageError:
+def _error(buddy: BuddyAllocator, requests: Requests, where: Buffer, row: int, status: int) -> StructPageError:
     kind, order, slot, offset, *_ = (int(column[row]) for column in requests.columns())
     if status == CORRUPT:
         error: StructPageError = corruption(buddy)

@@ -7,6 +7,7 @@ Device 5 (Linux 6.1, include/linux/mmzone.h, `enum zone_type`, with everything c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Zone(NamedTuple):
         return ZONE_NAMES.index(self.name)
 
     @property
-    def index(self) -> int:
+    def number(self) -> int:
         """Its number in the machine, as it stands in the words: `node * ZIDS + zid`."""
         return self.node * ZIDS + self.zid
 
@@ -68,15 +69,15 @@ def validated(zones: Iterable[Zone] | None, frames: int) -> tuple[Zone, ...]:
     for zone in chosen:
         _validate(zone, frames)
     by_start = sorted(chosen, key=lambda zone: zone.start)
-    for lower, upper in zip(by_start, by_start[1:], strict=False):
+    for lower, upper in pairwise(by_start):
         if upper.start < lower.end:
             place = f"[{upper.start}, {upper.end})"
             raise InvalidArgument(
                 must(f"zone {upper.name} of node {upper.node}", f"above {lower.name}'s end, {lower.end}", place)
             )
-    by_index = sorted(chosen, key=lambda zone: zone.index)
-    for one, other in zip(by_index, by_index[1:], strict=False):
-        if one.index == other.index:
+    by_index = sorted(chosen, key=lambda zone: zone.number)
+    for one, other in pairwise(by_index):
+        if one.number == other.number:
             raise InvalidArgument(must("zones", "different in name or node", f"{one.name} of node {one.node} twice"))
     return tuple(by_index)
 
@@ -89,22 +90,24 @@ def _validate(zone: Zone, frames: int) -> None:
     if not 0 <= zone.start < zone.end:
         raise InvalidArgument(must(f"zone {zone.name}", "a non-empty range of frames", f"[{zone.start}, {zone.end})"))
     if zone.end > frames:
-        raise OutOfRange(must(f"zone {zone.name}", f"within the {frames} frames of memory", f"[{zone.start}, {zone.end})"))
+        raise OutOfRange(
+            must(f"zone {zone.name}", f"within the {frames} frames of memory", f"[{zone.start}, {zone.end})")
+        )
     for start, end in zone.holes:
         if not zone.start <= start < end <= zone.end:
             raise InvalidArgument(must(f"hole of zone {zone.name}", "a range of its frames", f"[{start}, {end})"))
 
 
-def zonelists(zones: Sequence[Zone], slots: int) -> npt.NDArray[np.int64]:
-    """Return for every zone number the zones to try when it is wanted, a row each, ended by -1.
+def zonelists(zones: Sequence[Zone], wanted: int, slots: int) -> npt.NDArray[np.int64]:
+    """Return for each of `wanted` zone numbers the zones to try, a row of `slots` + 1 each, ended by -1.
 
     The wanted node's zones from the wanted one down, then those of the other nodes by distance; here the
     distance of nodes is that of their numbers (Linux 6.1, mm/page_alloc.c, `build_zonelists`).
     """
-    table = np.full((slots, slots + 1), -1, np.int64)
-    for slot in range(slots):
+    table = np.full((wanted, slots + 1), -1, np.int64)
+    for slot in range(wanted):
         node, highest = divmod(slot, ZIDS)
         usable = [zone for zone in zones if zone.zid <= highest]
         usable.sort(key=lambda zone: (abs(zone.node - node), zone.node, -zone.zid))
-        table[slot, : len(usable)] = [zone.index for zone in usable]
+        table[slot, : len(usable)] = [zone.number for zone in usable]
     return table.ravel()

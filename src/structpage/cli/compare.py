@@ -33,18 +33,16 @@ def run(options: argparse.Namespace) -> int:
     from structpage import placing
     from structpage.cli.source import opened
     from structpage.consumers import consumer_names
-    from structpage.experiments import compare
+    from structpage.experiments import compare, workload
 
     placements = options.placement or placing.placement_names()
     for name in placements:
         placing.placement_class(name)
     if not options.json:
         print(f"comparing {', '.join(placements)}", flush=True)
-    source = opened(options.workload or compare.workloads.DEFAULT, strict=options.strict)
+    source = opened(options.workload or workload.DEFAULT, strict=options.strict)
     with progress(compare.steps(len(placements), len(consumer_names()))) as step:
-        result = compare.compare(
-            source, placements=placements, memory=options.memory, full=options.full, step=step
-        )
+        result = compare.compare(source, placements=placements, memory=options.memory, full=options.full, step=step)
     if options.json:
         json.dump(result.as_dict(), sys.stdout, indent=2)
         print()

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         print()
     else:
         for failure in outcome.failures:
-            print(f"{failure.placement}: {failure.scenario}, op {failure.index} {failure.op}: {failure.reason}")
+            print(f"{failure.placement}: {failure.scenario}, op {failure.step} {failure.op}: {failure.reason}")
         print(
             f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped, "
             f"{outcome.beyond_limit} beyond a placement's limit"

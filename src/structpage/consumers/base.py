@@ -57,7 +57,7 @@ class Consumer:
 
     def attach(self, buddy: BuddyAllocator) -> None:
         """Take note of the allocator; called once, before it has free memory."""
-        assert buddy.memory is not None  # noqa: S101  the allocator makes it when there is a consumer
+        assert buddy.memory is not None
         self.buddy: BuddyAllocator = buddy
         self.memory: FrameMemory = buddy.memory
 

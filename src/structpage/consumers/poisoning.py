@@ -55,7 +55,7 @@ class PagePoisoning(Consumer):
         first = int(bad[0])
         found = self.memory.read(pfn, first, 1)[0]
         self.single_bit += len(bad) == 1 and (found ^ pattern).bit_count() == 1
-        self.note("false-alarm", pfn, first, pattern, found)
+        self.note("false-alarm", pfn, first, PAGE_POISON, found)
 
     def verdict(self) -> Verdict:
         """`false-alarm` when anything was reported: nobody but the allocator wrote to free pages."""

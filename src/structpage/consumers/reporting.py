@@ -72,14 +72,14 @@ class FreePageReporting(Consumer):
         self.cycles += 1
         for zone, counts in zip(self.buddy.zones, self.buddy.free_counts_by_zone.tolist(), strict=True):
             free = sum(count << order for order, count in enumerate(counts))
-            if free > self.low_watermark.get(zone.index, 0) + (CAPACITY << self.order):
+            if free > self.low_watermark.get(zone.number, 0) + (CAPACITY << self.order):
                 self._zone(zone)
 
     def _zone(self, zone: Zone) -> None:
         batch: list[tuple[int, int, int]] = []
         for order in range(self.order, self.buddy.core.orders):
             for mt in range(ISOLATE):
-                self._list(zone.index << LANE_SHIFT | mt, order, batch)
+                self._list(zone.number << LANE_SHIFT | mt, order, batch)
         self._report(batch)
 
     def _list(self, lane: int, order: int, batch: list[tuple[int, int, int]]) -> None:

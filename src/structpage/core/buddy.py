@@ -13,7 +13,8 @@ State, at rest:
   together, as in Linux;
 * no two free buddies of one order below `max_order` lie in one zone;
 * `zone_start[zone]` and `zone_end[zone]` bound the zone's frames, both 0 for a zone that is not;
-  `zonelist[ZONELIST * zone ...]` are the zones to try when `zone` is wanted, ended by -1.
+  `zonelist[(zones + 1) * zone ...]` are the zones to try when `zone` is wanted, ended by -1; zones above
+  the last one may be wanted, and have a row too.
 
 Followed: Linux 6.1 mm/page_alloc.c, `__rmqueue_smallest`, `expand`, `__free_one_page`,
 `buddy_merge_likely`.

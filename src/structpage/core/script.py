@@ -37,11 +37,12 @@ def replay(
 ) -> int:
     """Run the rows in order; `answer[i]` becomes the PFN of an allocation, 0, or a status.
 
-    Precondition: `answer` is zeros. Stops after a row that was refused or met a corruption, as its answer says. Returns the number of rows run.
+    Precondition: `answer` is zeros. Stops after a row that was refused or met a corruption, as its answer says.
+    Returns the number of rows run.
     """
     buddy = ranges.buddy
     i = 0
-    for what, size, name, at, kin, place in zip(kind, order, slot, offset, mt, zone):  # noqa: B905  compiled too
+    for what, size, name, at, kin, place in zip(kind, order, slot, offset, mt, zone):  # noqa: B905
         if what == ALLOC:
             status = buddy.alloc(size, kin, place, 0)
             where[name] = status

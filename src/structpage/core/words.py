@@ -23,6 +23,8 @@ TYPE_NAMES = ("Unmovable", "Movable", "Reclaimable", "HighAtomic", "CMA", "Isola
 """Migratetypes by number (Linux 6.1, mm/vmstat.c, `migratetype_names`)."""
 TYPES = len(TYPE_NAMES)
 UNMOVABLE, MOVABLE, RECLAIMABLE, HIGHATOMIC, CMA, ISOLATE = range(TYPES)
+DEFAULT_TYPE = MOVABLE
+"""The one migratetype in use until zones have fallback: that of most of the memory."""
 
 ZIDS = 8
 """Zone slots per node; a zone's index is `node * ZIDS + zid`, as it stands in the word."""

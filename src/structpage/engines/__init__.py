@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ def engine_of(engine: str | Engine) -> Engine:
         return engine
     if engine not in ENGINES:
         raise UnknownName(must("engine", f"one of {', '.join(ENGINES)}", repr(engine)))
-    return ENGINES[engine]()
+    return cast(Engine, ENGINES[engine]())
 
 
 __all__ = ["ENGINES", "Engine", "PlainEngine", "ProbedEngine", "engine_of"]

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from structpage.core.buffers import Buffer, Fill
 from structpage.mapping import Words
 
-
 State = TypeVar("State")
 
 
@@ -59,7 +58,7 @@ class PlainEngine:
 
     def buffer(self, name: str, words: Words) -> Buffer:
         """Return the words as a flat buffer of signed 64-bit ints."""
-        return cast(Buffer, memoryview(words.view(np.int64)))
+        return cast(Buffer, words.view(np.int64).data)
 
     def fill(self, name: str, words: Words) -> Fill:
         """Return what writes one value to many of the words."""
@@ -67,7 +66,7 @@ class PlainEngine:
 
     def column(self, values: npt.NDArray[np.int64]) -> Buffer:
         """Return what a script writes to, one value a row or slot, as a buffer."""
-        return cast(Buffer, memoryview(values))
+        return cast(Buffer, values.data)
 
     def rows(self, name: str, values: npt.NDArray[np.int64]) -> Iterable[int]:
         """Return a column of a script's requests, to be read once in order."""

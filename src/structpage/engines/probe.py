@@ -101,7 +101,7 @@ class ProbedEngine:
         if name not in self.buffers:
             base = 0 if name == MEMORY else self._next_base
             self._next_base += 0 if name == MEMORY else -(-words.nbytes // 4096) * 4096
-            probed = ProbedBuffer(name, memoryview(words.view("int64")), base, self._lines)
+            probed = ProbedBuffer(name, words.view(np.int64).data, base, self._lines)
             probed.touches = self._touches if self.trace else None
             self.buffers[name] = probed
         return self.buffers[name]
@@ -113,7 +113,7 @@ class ProbedEngine:
 
     def column(self, values: npt.NDArray[np.int64]) -> Buffer:
         """Return what a script writes to, one value a row or slot, as a buffer; it is not probed."""
-        return cast(Buffer, memoryview(values))
+        return cast(Buffer, values.data)
 
     def rows(self, name: str, values: npt.NDArray[np.int64]) -> Iterable[int]:
         """Return a column of a script's requests; reading the next row of `kind` starts an operation."""

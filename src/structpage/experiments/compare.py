@@ -119,7 +119,7 @@ def steps(placements: int, consumers: int) -> int:
     return 1 + placements * (2 + consumers)
 
 
-def _measure_time(row: npt.NDArray[np.void], work: workloads.Workload, cls: type) -> None:
+def _measure_time(row: np.void, work: workloads.Workload, cls: type) -> None:
     spent = []
     for _ in range(TIMED_RUNS):
         buddy = work.allocator(cls)
@@ -132,7 +132,7 @@ def _measure_time(row: npt.NDArray[np.void], work: workloads.Workload, cls: type
     row["ns_per_op"] = min(spent) / max(len(work.requests), 1)
 
 
-def _measure_touches(row: npt.NDArray[np.void], work: workloads.Workload, cls: type) -> None:
+def _measure_touches(row: np.void, work: workloads.Workload, cls: type) -> None:
     probe = ProbedEngine()
     buddy = work.allocator(cls, engine=probe)
     probe.reset()

@@ -24,7 +24,7 @@ class Failure(NamedTuple):
 
     scenario: str
     placement: str
-    index: int
+    step: int
     op: Op
     reason: str
 
@@ -114,7 +114,7 @@ def _repeated(op: Op) -> Iterator[Op]:
         for key in ("as", "ref"):
             if isinstance(op.get(key), str):
                 name = op[key].rstrip("0123456789")
-                single[key] = f"{name}{int(op[key][len(name):] or 0) + i}"
+                single[key] = f"{name}{int(op[key][len(name) :] or 0) + i}"
         if op["op"] == "alloc_at":
             single["pfn"] = op["pfn"] + i
         if op["op"] in ("release", "reserve"):

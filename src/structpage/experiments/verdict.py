@@ -7,8 +7,6 @@ wrong the consumer saw, and `check()` at the end sees the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from structpage.allocator import BuddyAllocator
 from structpage.consumers import Consumer, FreePageReporting, Verdict, consumer_class
 from structpage.core.script import ALLOC, FREE, RELEASE
@@ -24,53 +22,62 @@ def observe(workload: Workload, placement: str | type, consumer: str | type | Co
 
     Cost: that of the workload at 5 to 20 us a request, and of the consumer's work on the memory.
     """
-    if not isinstance(consumer, Consumer):
-        consumer = _made(workload, consumer)
-    buddy = workload.allocator(placement, consumers=[consumer])
-    row = 0
+    claim = _made(workload, consumer)
+    buddy = workload.allocator(placement, consumers=[claim])
+    run = _Run(workload, buddy, claim)
     try:
-        for row in _run(workload, buddy, consumer):
-            pass
-        consumer.finish()
+        run.all()
+        claim.finish()
         buddy.check()
     except CorruptionError as error:
-        return Verdict("lost", 0, f"a list was destroyed, seen at request {row}: {error}")
+        return Verdict("lost", 0, f"a list was destroyed, seen at request {run.row}: {error}")
     except (InvalidFree, OutOfRange) as error:
         # The allocator handed out what it had handed out before: its owners now free it twice.
-        return Verdict("lost", 0, f"frames were handed out twice, seen at request {row}: {error}")
-    return consumer.verdict()
+        return Verdict("lost", 0, f"frames were handed out twice, seen at request {run.row}: {error}")
+    return claim.verdict()
 
 
-def _made(workload: Workload, choice: str | type) -> Consumer:
-    cls = consumer_class(choice)
+def _made(workload: Workload, choice: str | type | Consumer) -> Consumer:
+    if isinstance(choice, Consumer):
+        return choice
+    cls: type[Consumer] = consumer_class(choice)
     if issubclass(cls, FreePageReporting):
         return cls(low_watermark=workload.low_watermark)
-    made: Consumer = cls()
-    return made
+    return cls()
 
 
-def _run(workload: Workload, buddy: BuddyAllocator, consumer: Consumer) -> Iterator[int]:
-    """Run the requests one by one through the allocator's own calls; yield the row of each."""
-    assert buddy.memory is not None  # noqa: S101  the allocator makes it when there is a consumer
-    words = buddy.memory.words
-    where = [-1] * max(workload.requests.slots, 1)
-    tick = consumer.tick
-    begin = int(workload.times[0]) if len(workload.times) else 0
-    columns = [column.tolist() for column in (*workload.requests.columns(), workload.times)]
-    for row, (kind, order, slot, offset, mt, zone, time) in enumerate(zip(*columns, strict=True)):
-        yield row
-        tick(time - begin)
+class _Run:
+    """A workload run one request at a time through the allocator's own calls; `row` is the one being run."""
+
+    def __init__(self, workload: Workload, buddy: BuddyAllocator, consumer: Consumer) -> None:
+        assert buddy.memory is not None  # the allocator makes it when there is a consumer
+        self.workload, self.buddy, self.consumer = workload, buddy, consumer
+        self.words = buddy.memory.words
+        self.where = [-1] * max(workload.requests.slots, 1)
+        self.row = -1
+
+    def all(self) -> None:
+        tick = self.consumer.tick
+        times = self.workload.times
+        begin = int(times[0]) if len(times) else 0
+        columns = [column.tolist() for column in self.workload.requests.columns()]
+        for row, (time, *request) in enumerate(zip((times - begin).tolist(), *columns, strict=True)):
+            self.row = row
+            tick(time)
+            self.one(*request)
+
+    def one(self, kind: int, order: int, slot: int, offset: int, mt: int, zone: int) -> None:
         if kind == ALLOC:
             try:
-                pfn = where[slot] = buddy.alloc_from(zone, order, mt)
+                pfn = self.where[slot] = self.buddy.alloc_from(zone, order, mt)
             except OutOfMemory:
-                where[slot] = -1
-                continue
-            words[pfn * PAGE_WORDS : (pfn + (1 << order)) * PAGE_WORDS : PAGE_WORDS] = OWNER_DATA
+                self.where[slot] = -1
+                return
+            self.words[pfn * PAGE_WORDS : (pfn + (1 << order)) * PAGE_WORDS : PAGE_WORDS] = OWNER_DATA
         elif kind == RELEASE:
-            buddy.release(offset, 1 << order)
-        elif where[slot] >= 0:
+            self.buddy.release(offset, 1 << order)
+        elif self.where[slot] >= 0:
             if kind == FREE:
-                buddy.free(where[slot] + offset, order)
+                self.buddy.free(self.where[slot] + offset, order)
             else:
-                buddy.split(where[slot] + offset, order)
+                self.buddy.split(self.where[slot] + offset, order)

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from structpage import placing
-from structpage.allocator import DEFAULT_TYPE, BuddyAllocator
+from structpage.allocator import BuddyAllocator
 from structpage.arguments import at_least
-from structpage.core.words import TYPE_NAMES, ZIDS
+from structpage.core.words import DEFAULT_TYPE, TYPE_NAMES, ZIDS
 from structpage.errors import InvalidArgument, must
 from structpage.pages import PageArray
 from structpage.replay import Requests
@@ -70,11 +70,13 @@ class Workload:
         return f"<Workload {self.name}: {len(self.requests)} requests, {memory}>"
 
 
-def load(source: str | os.PathLike[str] | Capture | Events, *, limit: int | None = None, memory: str | int | None = None) -> Workload:
+def load(
+    source: str | os.PathLike[str] | Capture | Events, *, limit: int | None = None, memory: str | int | None = None
+) -> Workload:
     """Return the workload of a name, path, capture or trace; the first `limit` requests of it.
 
-    `memory` is the size of a bare trace's machine in bytes, or with a unit as `"512M"`; by default what holds all of its
-    PFNs. Raises `InvalidArgument` for a size given to a capture, which has one, or that is not one; what
+    `memory` is the size of a bare trace's machine in bytes, or with a unit as `"512M"`; by default what holds
+    all of its PFNs. Raises `InvalidArgument` for a size given to a capture, which has one, or that is not one; what
     `open_workload` raises.
     """
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "trace")

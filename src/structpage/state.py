@@ -1,0 +1,181 @@
+"""`AllocatorState`: the buffers of a buddy allocator, built for a placement and an engine, and read.
+
+It has everything but the operations, which are in `structpage.allocator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from structpage import mapping, placing, registry
+from structpage.arguments import between, named
+from structpage.core.buddy import Buddy
+from structpage.core.buffers import Buffer, Memmap
+from structpage.core.memmap import OneWord, TwoWord
+from structpage.core.placements import BUILTIN
+from structpage.core.ranges import Ranges
+from structpage.core.words import LANE_SHIFT, TYPES, ZIDS
+from structpage.engines import Engine, engine_of
+from structpage.errors import CorruptionError, InvalidArgument, UnknownName, must
+from structpage.frames import FrameMemory
+from structpage.pages import PageArray
+from structpage.zones import Zone, validated, zonelists
+
+MEMMAPS: dict[str, type[TwoWord] | type[OneWord]] = {"two-word": TwoWord, "one-word": OneWord}
+STAMPS = {"every": 1, "head": 0}
+
+
+class AllocatorState:
+    """Memmap, lists and counts of a buddy allocator, and what they say. `BuddyAllocator` tells the parameters."""
+
+    def __init__(
+        self,
+        pages: PageArray | int,
+        placement: str | type,
+        *,
+        zones: Iterable[Zone] | None,
+        max_order: int,
+        engine: str | Engine,
+        memory: FrameMemory | None,
+        needs_memory: bool,
+        stamp: str,
+    ) -> None:
+        cls = placing.placement_class(placement)
+        if not isinstance(pages, PageArray):
+            pages = PageArray(pages, layout=placing.declared(cls).layout)
+        self.pages = pages
+        self.max_order = between("max_order", max_order, 0, 30)
+        self.zones = validated(zones, pages.frames)
+        slots = max(zone.number for zone in self.zones) + 1
+        lists = (slots << LANE_SHIFT) * (max_order + 1)
+        placing.check_limits(cls, pages, max_order, lists)
+        self.stamp = named("stamp", stamp, STAMPS)
+        if pages.words.any():
+            raise InvalidArgument(must("pages", "a memmap of reserved frames only", repr(pages)))
+        self.placement = registry.name_of(BUILTIN, cls)
+        self.engine = engine_of(engine)
+        self.buffers: dict[str, mapping.Words] = {"words": pages.words}
+        self.memory = _memory_for(pages, memory, needs_memory or placing.declared(cls).touches_free_pages)
+        self._build(cls, slots, lists)
+
+    def _build(self, cls: type, slots: int, lists: int) -> None:
+        engine, pages = self.engine, self.pages
+        word = engine.buffer("words", pages.words)
+        linked = self.memory is not None and placing.declared(cls).touches_free_pages
+        memory_words = self.memory.words if self.memory is not None and linked else np.empty(0, np.uint64)
+        memory = engine.buffer("memory", memory_words)
+        memmap = MEMMAPS[pages.layout.name](word, engine.fill("words", pages.words), STAMPS[self.stamp])
+        orders = self.max_order + 1
+        wanted = -(-slots // ZIDS) * ZIDS
+        core = Buddy(
+            cast(Memmap, memmap),
+            placing.build(cls, pages, lists, word, memory, self._new_buffer),
+            self._new_buffer("nr_free", slots * orders),
+            self._new_buffer("zone_start", slots),
+            self._new_buffer("zone_end", slots),
+            self._new_buffer("zonelist", wanted * (slots + 1)),
+            pages.frames,
+            orders,
+            slots,
+        )
+        self.ranges = engine.adopt(Ranges(core))
+        self.core, self.lists = self.ranges.buddy, self.ranges.buddy.lists
+        for zone in self.zones:
+            self.buffers["zone_start"][zone.number] = zone.start
+            self.buffers["zone_end"][zone.number] = zone.end
+        self.buffers["zonelist"].view(np.int64)[:] = zonelists(self.zones, wanted, slots)
+
+    def _new_buffer(self, name: str, words: int) -> Buffer:
+        if name in self.buffers:
+            raise InvalidArgument(must("buffer name", f"other than {', '.join(self.buffers)}", repr(name)))
+        self.buffers[name] = mapping.zeros(words)
+        return self.engine.buffer(name, self.buffers[name])
+
+    def free_list(
+        self, order: int, *, zone: str | None = None, node: int = 0, migratetype: int | None = None
+    ) -> list[int]:
+        """Return the PFNs on the free lists of an order, head to tail; one type, or all types in turn. O(blocks)."""
+        between("order", order, 0, self.max_order)
+        index = self._zone_index(zone, node)
+        types = range(TYPES) if migratetype is None else (migratetype,)
+        pfns: list[int] = []
+        for mt in types:
+            lst = (index << LANE_SHIFT | mt) * self.core.orders + order
+            pfn = self.lists.first(lst)
+            while pfn >= 0 and len(pfns) <= self.pages.frames:
+                pfns.append(pfn)
+                pfn = self.lists.next(lst, pfn)
+            if pfn != -1:
+                found = "a cycle" if pfn >= 0 else "a link outside the memory"
+                raise CorruptionError("list", "one that ends at its head", found, zone=zone, list=f"order {order}")
+        return pfns
+
+    @property
+    def free_counts(self) -> npt.NDArray[np.int64]:
+        """Free blocks per order 0..max_order over all zones, what /proc/buddyinfo shows; int64."""
+        counts: npt.NDArray[np.int64] = self.free_counts_by_zone.sum(axis=0)
+        return counts
+
+    @property
+    def free_counts_by_zone(self) -> npt.NDArray[np.int64]:
+        """Free blocks, a row per zone in `zones` and a column per order; int64."""
+        counts = self.buffers["nr_free"].view(np.int64).reshape(-1, self.core.orders)
+        chosen: npt.NDArray[np.int64] = counts[[zone.number for zone in self.zones]]
+        return chosen
+
+    @property
+    def free_frames(self) -> int:
+        """Number of free frames, from the counts. O(zones x orders)."""
+        return int((self.free_counts << np.arange(self.core.orders)).sum())
+
+    @property
+    def metadata_bytes(self) -> int:
+        """Bytes of everything but the frames themselves: memmap, links, heads, counts."""
+        return sum(words.nbytes for words in self.buffers.values())
+
+    def explain(self) -> str:
+        """Return a picture of the state: blocks, words and lists; for small memories and lessons."""
+        from structpage.display import explain
+
+        return explain(self)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} of order {order}" for order, count in enumerate(self.free_counts) if count)
+        return (
+            f"<BuddyAllocator: {self.placement}, {self.pages.frames} frames, {self.free_frames} free"
+            f"{': ' + counts if counts else ''}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from structpage.display import html_table
+
+        rows = [
+            (zone.node, zone.name, *counts)
+            for zone, counts in zip(self.zones, self.free_counts_by_zone.tolist(), strict=True)
+        ]
+        caption = f"BuddyAllocator: {self.placement}, {self.free_frames} of {self.pages.frames} frames free"
+        return html_table(caption, ("node", "zone", *range(self.core.orders)), rows)
+
+    def _zone_index(self, name: str | None, node: int) -> int:
+        here = [zone for zone in self.zones if zone.node == node]
+        if name is None:
+            if not here:
+                raise UnknownName(must("node", f"one of {sorted({zone.node for zone in self.zones})}", node))
+            return max(zone.number for zone in here)
+        for zone in here:
+            if zone.name == name:
+                return zone.number
+        known = ", ".join(f"{zone.name} of node {zone.node}" for zone in self.zones)
+        raise UnknownName(must("zone", f"one of {known}", f"{name} of node {node}"))
+
+
+def _memory_for(pages: PageArray, memory: FrameMemory | None, needed: bool) -> FrameMemory | None:
+    if memory is None:
+        return FrameMemory(pages.frames) if needed else None
+    if memory.frames < pages.frames:
+        raise InvalidArgument(must("memory", f"of at least {pages.frames} frames", f"{memory.frames} frames"))
+    return memory
