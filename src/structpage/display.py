@@ -1,12 +1,12 @@
-"""Text and HTML of tables, comparisons and small states; text and HTML come from the same rows."""
+"""Pictures of things: a comparison as text and HTML, a small allocator's state as text."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from structpage.core.words import LANE_SHIFT, TYPE_NAMES, TYPES
+from structpage.tables import html_table, text_table
 from structpage.zones import zone_name
 
 if TYPE_CHECKING:
@@ -28,31 +28,6 @@ COLUMNS = (
 
 MAX_EXPLAINED = 256
 """Frames up to which `explain` draws a memory; more would be no picture."""
-
-
-def text_table(header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as aligned text: the first column to the left, the others to the right."""
-    lines = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    aligned = [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    return "\n".join(line.rstrip() for line in aligned)
-
-
-def html_table(caption: str, header: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Return rows as an HTML table, everything escaped."""
-
-    def line(cells: Sequence[object], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    title = html.escape(caption)
-    return f"<table><caption>{title}</caption><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:

@@ -17,6 +17,7 @@ from structpage.core.field import Field
 from structpage.core.words import FREE_BIT, LAYOUTS, TAGS, TWO_WORD, ZIDS
 from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
 from structpage.owners import Owners
+from structpage.tables import html_table
 from structpage.zones import zone_name
 
 Int16s = npt.NDArray[np.int16]
@@ -274,8 +275,6 @@ class PageArray:
         return f"<PageArray: {self.frames} frames, {self.layout.name}, {self.nbytes} bytes; {states}>"
 
     def _repr_html_(self) -> str:
-        from structpage.display import html_table
-
         rows = [(state, count, f"{count / self.frames:.1%}") for state, count in self.summary().items()]
         caption = f"PageArray: {self.frames} frames, {self.layout.name}, {self.nbytes} bytes"
         return html_table(caption, ("state", "frames", "share"), rows)

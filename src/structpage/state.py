@@ -23,6 +23,7 @@ from structpage.engines import Engine, engine_of
 from structpage.errors import CorruptionError, InvalidArgument, UnknownName, must
 from structpage.frames import FrameMemory
 from structpage.pages import PageArray
+from structpage.tables import html_table
 from structpage.zones import Zone, validated, zonelists
 
 MEMMAPS: dict[str, type[TwoWord] | type[OneWord]] = {"two-word": TwoWord, "one-word": OneWord}
@@ -151,8 +152,6 @@ class AllocatorState:
         )
 
     def _repr_html_(self) -> str:
-        from structpage.display import html_table
-
         rows = [
             (zone.node, zone.name, *counts)
             for zone, counts in zip(self.zones, self.free_counts_by_zone.tolist(), strict=True)

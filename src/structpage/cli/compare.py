@@ -24,6 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--placement", action="append", metavar="NAME", help="only this one; may be repeated")
     parser.add_argument("--memory", metavar="SIZE", help="memory of a bare trace's machine, as 512M or 4G")
     parser.add_argument("--full", action="store_true", help="all requests, not the first 100,000")
+    parser.add_argument(
+        "--stamp", choices=["every", "head"], default="every", help="frames of an allocation that name its owner"
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first bad line of a trace")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -42,7 +45,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"comparing {', '.join(placements)}", flush=True)
     source = opened(options.workload or workload.DEFAULT, strict=options.strict)
     with progress(compare.steps(len(placements), len(consumer_names()))) as step:
-        result = compare.compare(source, placements=placements, memory=options.memory, full=options.full, step=step)
+        result = compare.compare(
+            source, placements=placements, memory=options.memory, full=options.full, stamp=options.stamp, step=step
+        )
     if options.json:
         json.dump(result.as_dict(), sys.stdout, indent=2)
         print()

@@ -7,6 +7,7 @@ import json
 import sys
 
 from structpage.core.words import LAYOUTS
+from structpage.tables import text_table
 
 NAME = "words"
 HELP = "draw the descriptor's words, bit by bit"
@@ -21,8 +22,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print pictures or tables; 0."""
-    from structpage.display import text_table
-
     chosen = [layout for name, layout in LAYOUTS.items() if options.layout in (name, "all")]
     header = ("field", "word", "bits", "states", "meaning")
     if options.json:

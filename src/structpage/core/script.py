@@ -48,12 +48,14 @@ def replay(
             where[name] = status
         elif what == RELEASE:
             status = ranges.release(at, at + (1 << size), kin)
-        elif where[name] < 0:
-            status = NO_MEMORY
-        elif what == FREE:
-            status = buddy.free(where[name] + at, size, kin)
         else:
-            status = ranges.split(where[name] + at, size)
+            pfn = where[name]
+            if pfn < 0:
+                status = NO_MEMORY
+            elif what == FREE:
+                status = buddy.free(pfn + at, size, kin)
+            else:
+                status = ranges.split(pfn + at, size)
         if status:
             answer[i] = status
             if status < NO_MEMORY:

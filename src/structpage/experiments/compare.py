@@ -81,13 +81,15 @@ def compare(
     memory: str | int | None = None,
     full: bool = False,
     requests: int = DEFAULT_REQUESTS,
+    stamp: str = "every",
     step: Step | None = None,
 ) -> Comparison:
     """Run one workload over placements, by default all, and return what each costs and what breaks each.
 
     `source` is a shipped capture's name, a path, or what the readers return; its first `requests` requests are run,
-    with `full` all of them. `memory` sizes the machine of a bare trace. `step` is called with the name of each
-    part of the work before it begins. Raises what the readers raise, `UnknownName` for a placement or consumer,
+    with `full` all of them. `memory` sizes the machine of a bare trace. `stamp` says which frames of an allocation
+    name its owner, `"every"` one or the `"head"`: the difference is what memory that describes itself costs. `step` is
+    called with the name of each part of the work before it begins. Raises what the readers raise, `UnknownName` for a placement or consumer,
     `LimitExceeded` for a machine beyond a placement's stated limit. Cost: about 5 s a placement.
     """
     chosen = [placing.placement_class(name) for name in placements or placing.placement_names()]
@@ -103,15 +105,15 @@ def compare(
         name = registry.name_of(BUILTIN, cls)
         row["placement"] = name
         tell(f"{name}: time")
-        _measure_time(row, work, cls)
+        _measure_time(row, work, cls, stamp)
         tell(f"{name}: touches")
-        _measure_touches(row, work, cls)
+        _measure_touches(row, work, cls, stamp)
         verdicts[name] = {}
         for claim in claims:
             title = claim if isinstance(claim, str) else getattr(claim, "name", claim.__name__)
             tell(f"{name}: {title}")
             verdicts[name][title] = observe(work, cls, claim)
-    return Comparison(_described(work), rows, verdicts)
+    return Comparison({**_described(work), "stamp": stamp}, rows, verdicts)
 
 
 def steps(placements: int, consumers: int) -> int:
@@ -119,10 +121,10 @@ def steps(placements: int, consumers: int) -> int:
     return 1 + placements * (2 + consumers)
 
 
-def _measure_time(row: np.void, work: workloads.Workload, cls: type) -> None:
+def _measure_time(row: np.void, work: workloads.Workload, cls: type, stamp: str) -> None:
     spent = []
     for _ in range(TIMED_RUNS):
-        buddy = work.allocator(cls)
+        buddy = work.allocator(cls, stamp=stamp)
         begin = time.perf_counter_ns()
         result = buddy.replay(work.requests)
         spent.append(time.perf_counter_ns() - begin)
@@ -132,9 +134,9 @@ def _measure_time(row: np.void, work: workloads.Workload, cls: type) -> None:
     row["ns_per_op"] = min(spent) / max(len(work.requests), 1)
 
 
-def _measure_touches(row: np.void, work: workloads.Workload, cls: type) -> None:
+def _measure_touches(row: np.void, work: workloads.Workload, cls: type, stamp: str) -> None:
     probe = ProbedEngine()
-    buddy = work.allocator(cls, engine=probe)
+    buddy = work.allocator(cls, engine=probe, stamp=stamp)
     probe.reset()
     buddy.replay(work.requests)
     operations = max(probe.operations, 1)
