@@ -8,9 +8,19 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
 
 from structpage.errors import InvalidArgument, UnknownName, must
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
+
+def entry_points(**selection: Any) -> EntryPoints:
+    """Return the installed entry points of a selection, as `importlib.metadata` does, which is slow to import."""
+    from importlib.metadata import entry_points as found
+
+    return found(**selection)
 
 
 def names(kind: str, builtin: Mapping[str, type]) -> list[str]:
