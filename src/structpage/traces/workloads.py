@@ -1,0 +1,50 @@
+"""Workloads by name or path: the captures that come with the package, and anything the readers read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from structpage.errors import UnknownName, must
+from structpage.traces.archive import load
+from structpage.traces.capture import Capture, read_capture
+from structpage.traces.events import Events
+from structpage.traces.ftrace import read_trace
+
+_DATA: Final = Path(__file__).resolve().parent.parent / "data"
+_ZIP_MAGIC: Final = b"PK\x03\x04"
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the captures that come with the package, sorted."""
+    return tuple(sorted(path.stem for path in _DATA.glob("*.npz")))
+
+
+def open_workload(name_or_path: str | os.PathLike[str]) -> Capture | Events:
+    """Read a workload.
+
+    Args:
+        name_or_path: a name from `shipped()`, the folder of a capture, a `.npz` file, or the text of a trace.
+            A shipped name goes before a path of the same name; `./mixed` is always a path.
+
+    Raises:
+        UnknownName: it is neither a shipped name nor the path of anything.
+        TraceError: the file or folder is not what it should be.
+        OSError: it cannot be read.
+
+    Cost: that of `load`, `read_capture` or `read_trace`.
+
+    """
+    if name_or_path in shipped():
+        return load(_DATA / f"{name_or_path}.npz")
+    path = Path(name_or_path)
+    if not path.exists():
+        rule = f"an existing path or one of {', '.join(shipped())}"
+        raise UnknownName(must("workload", rule, repr(os.fspath(name_or_path))))
+    if path.is_dir():
+        return read_capture(path)
+    with path.open("rb") as stream:
+        is_archive = stream.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC
+    # A .npz that lost its first bytes is refused by load with a better message than as a text.
+    return load(path) if is_archive or path.suffix == ".npz" else read_trace(path)
