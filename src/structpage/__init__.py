@@ -23,9 +23,9 @@ _NAMES = {
     "Declaration": "core.buffers",
     "Room": "core.buffers",
     # Requests
-    "Requests": "replay",
+    "Requests": "request",
     "Replay": "replay",
-    "requests": "replay",
+    "requests": "request",
     # Engines
     "PlainEngine": "engines",
     "ProbedEngine": "engines",
@@ -97,8 +97,8 @@ if TYPE_CHECKING:
     from structpage.pages import PageArray as PageArray
     from structpage.placing import placement_names as placement_names
     from structpage.replay import Replay as Replay
-    from structpage.replay import Requests as Requests
-    from structpage.replay import requests as requests
+    from structpage.request import Requests as Requests
+    from structpage.request import requests as requests
     from structpage.traces import Capture as Capture
     from structpage.traces import Events as Events
     from structpage.traces import load as load

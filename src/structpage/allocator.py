@@ -26,7 +26,8 @@ from structpage.zones import Zone
 
 if TYPE_CHECKING:
     from structpage.consumers import Consumer
-    from structpage.replay import Replay, Requests
+    from structpage.replay import Replay
+    from structpage.request import Requests
 
 
 class BuddyAllocator(AllocatorState):
@@ -96,9 +97,9 @@ class BuddyAllocator(AllocatorState):
         follow by distance. `align_order` aligns the block to more than its size. Raises `OutOfMemory`,
         `InvalidArgument`, `UnknownName`. O(max_order); with `align_order` above `order` O(blocks).
         """
-        between("order", order, 0, self.max_order)
-        between("align_order", align_order, 0, 62)
-        between("migratetype", migratetype, 0, TYPES - 1)
+        order = between("order", order, 0, self.max_order)
+        align_order = between("align_order", align_order, 0, 62)
+        migratetype = between("migratetype", migratetype, 0, TYPES - 1)
         wanted, reference = self._zone_index(zone, node), self.pages.owners.reference(owner)
         if align_order > order:
             self.engine.begin()
@@ -119,8 +120,8 @@ class BuddyAllocator(AllocatorState):
 
     def split(self, pfn: int, order: int) -> None:
         """Make the allocated block at `pfn` into blocks of `order`, of the same owner; raises `InvalidFree`."""
-        between("order", order, 0, self.max_order)
-        a_pfn(pfn, self.pages.frames)
+        order = between("order", order, 0, self.max_order)
+        pfn = a_pfn(pfn, self.pages.frames)
         if self.ranges.split(pfn, order) == REFUSED:
             raise InvalidFree(why_not_allocated(self.pages, pfn, order))
 
@@ -135,32 +136,44 @@ class BuddyAllocator(AllocatorState):
         size = memmap.order_of(pfn)
         if not memmap.is_allocated_head(pfn) or (order is not None and size != order):
             if order is not None:
-                between("order", order, 0, self.max_order)
+                order = between("order", order, 0, self.max_order)
             raise InvalidFree(why_not_allocated(self.pages, pfn, order))
         mt = memmap.lane_of(pfn) & TYPE_MASK
         if migratetype is not None:
             mt = between("migratetype", migratetype, 0, TYPES - 1)
+        self.free_as(pfn, size, mt)
+
+    def free_as(self, pfn: int, order: int, migratetype: int = DEFAULT_TYPE) -> None:
+        """Free the block at `pfn` as a replayed request does: order and list are given.
+
+        Precondition: all are in range. Raises `InvalidFree` for frames that are no allocated block of this order, though
+        consumers have acted on them then. O(max_order).
+        """
         self.engine.begin()
         for hook in self._before_free:
-            hook(pfn, size)
-        self._raise_if(self.core.free(pfn, size, mt))
+            hook(pfn, order)
+        status = self.core.free(pfn, order, migratetype)
+        if status:
+            if status == REFUSED:
+                raise InvalidFree(why_not_allocated(self.pages, pfn, order))
+            self._raise_if(status)
         for hook in self._after_free:
-            hook(pfn, size)
+            hook(pfn, order)
 
     # Chosen addresses
 
     def alloc_at(self, pfn: int, order: int = 0, *, owner: object = None) -> int:
         """Allocate exactly the block at `pfn`; raises `OutOfMemory` if a frame of it is not free. O(max_order)."""
-        between("order", order, 0, self.max_order)
-        a_pfn(pfn, self.pages.frames)
+        order = between("order", order, 0, self.max_order)
+        pfn = a_pfn(pfn, self.pages.frames)
         if pfn % (1 << order):
             raise InvalidArgument(must("PFN", f"a multiple of {1 << order} for order {order}", pfn))
         return self.alloc_range(pfn, 1 << order, owner=owner)
 
     def alloc_within(self, start: int, end: int, order: int = 0, *, owner: object = None) -> int:
         """Allocate a block that lies wholly in [start, end); raises `OutOfMemory`. O(blocks in the range)."""
-        between("order", order, 0, self.max_order)
-        a_range(start, an_int("end", end) - start, self.pages.frames)
+        order = between("order", order, 0, self.max_order)
+        start, end = a_range(start, an_int("end", end) - an_int("start", start), self.pages.frames)
         pfn = self.ranges.find_block(start, end, order, order)
         if pfn < 0:
             raise OutOfMemory(must(f"range [{start}, {end})", f"with a free block of order {order}", "without"))
@@ -187,7 +200,7 @@ class BuddyAllocator(AllocatorState):
 
     def alloc_contig(self, count: int, *, owner: object = None) -> int:
         """Allocate `count` frames in a row, any number, at the lowest address; O(frames). Raises `OutOfMemory`."""
-        at_least("count", count, 1)
+        count = at_least("count", count, 1)
         for zone in self.zones:
             pfn = self.ranges.find_run(zone.start, zone.end, count)
             if pfn >= 0:
@@ -261,9 +274,9 @@ class BuddyAllocator(AllocatorState):
         `InvalidFree` for frames that are not reserved; the blocks before the bad one stay.
         """
         for pfn, order, mt in blocks:
-            between("order", order, 0, self.max_order)
-            a_range(pfn, 1 << order, self.pages.frames)
-            between("migratetype", mt, 0, TYPES - 1)
+            order = between("order", order, 0, self.max_order)
+            pfn, _ = a_range(pfn, 1 << order, self.pages.frames)
+            mt = between("migratetype", mt, 0, TYPES - 1)
             if pfn % (1 << order):
                 raise InvalidArgument(must("PFN", f"a multiple of {1 << order} for order {order}", pfn))
             if not self.ranges.is_reserved_range(pfn, pfn + (1 << order)):

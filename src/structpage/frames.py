@@ -63,7 +63,9 @@ class FrameMemory:
         if order < 0:
             raise InvalidArgument(must("order", "at least 0", order))
         length = PAGE_SIZE << order
-        return self._start(pfn, 0, length), length
+        if pfn < 0 or (pfn << PAGE_SHIFT) + length > self.frames << PAGE_SHIFT:
+            self._start(pfn, 0, length)
+        return pfn << PAGE_SHIFT, length
 
     def read(self, pfn: int, offset: int = 0, length: int = PAGE_SIZE) -> bytes:
         """Return `length` bytes from byte `offset` of frame `pfn` on; may run into later frames."""

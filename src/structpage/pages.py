@@ -68,6 +68,7 @@ class PageArray:
         self.words = mapping.zeros(self.layout.words * frames)
         self._view = self.words.data
         self.owners = Owners(self.layout.field("owner").width)
+        self._allocator: object = None
 
     def __len__(self) -> int:
         return self.frames
@@ -91,6 +92,12 @@ class PageArray:
     def nbytes(self) -> int:
         """Bytes of the memmap."""
         return self.words.nbytes
+
+    def claim(self, allocator: object) -> None:
+        """Give the memmap to an allocator, for good; raises `InvalidArgument` when it has one."""
+        if self._allocator is not None:
+            raise InvalidArgument(must("pages", "a memmap that no allocator has yet", f"that of {self._allocator!r}"))
+        self._allocator = allocator
 
     # One frame
 

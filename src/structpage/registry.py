@@ -7,20 +7,20 @@ group `structpage.placements` or `structpage.consumers`, or as `package.module:C
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, cast
 
 from structpage.errors import InvalidArgument, UnknownName, must
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
+    from importlib.metadata import EntryPoint
 
 
-def entry_points(**selection: Any) -> EntryPoints:
+def entry_points(**selection: str) -> Iterable[EntryPoint]:
     """Return the installed entry points of a selection, as `importlib.metadata` does, which is slow to import."""
     from importlib.metadata import entry_points as found
 
-    return found(**selection)
+    return cast("Iterable[EntryPoint]", found(**selection))
 
 
 def names(kind: str, builtin: Mapping[str, type]) -> list[str]:

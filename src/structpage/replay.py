@@ -1,4 +1,4 @@
-"""`Requests`, `replay` and `Replay`: whole arrays of requests in, whole arrays of answers out.
+"""`replay` and `Replay`: whole arrays of requests in, whole arrays of answers out.
 
 A request is a row; what the columns mean is in `structpage.core.script`, whose loop runs them.
 """
@@ -6,7 +6,6 @@ A request is a row; what the columns mean is in `structpage.core.script`, whose 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,52 +13,20 @@ import numpy.typing as npt
 
 from structpage.core import script
 from structpage.core.buffers import Buffer
-from structpage.core.script import ALLOC, FREE, RELEASE, SPLIT
+from structpage.core.script import ALLOC, FREE, RELEASE
 from structpage.core.status import CORRUPT, REFUSED
 from structpage.core.words import TYPES
 from structpage.errors import InvalidArgument, InvalidFree, StructPageError, must
 from structpage.refusal import corruption, why_not_allocated, why_not_reserved
+from structpage.request import Column, Requests
 
 if TYPE_CHECKING:
     from structpage.allocator import BuddyAllocator
 
-Column = npt.NDArray[np.int64]
 COLUMNS = ("kind", "order", "slot", "offset", "migratetype", "zone")
 CHUNK = 1 << 16
 """Rows that a plain engine makes Python ints of at a time."""
 KIND_NAMES = ("ALLOC", "FREE", "SPLIT", "RELEASE")
-
-
-@dataclass(frozen=True)
-class Requests:
-    """Requests to an allocator, a row each, in int64 columns of one length.
-
-    `kind` is one of `ALLOC`, `FREE`, `SPLIT`, `RELEASE`; `order` an order; `slot` numbers an allocation from 0;
-    `offset` is a frame offset within it, for `RELEASE` a PFN; `migratetype` and `zone` (`node * ZIDS + zid`, the
-    highest zone that will do) are those asked for.
-    """
-
-    kind: Column
-    order: Column
-    slot: Column
-    offset: Column
-    migratetype: Column
-    zone: Column
-
-    def __len__(self) -> int:
-        return len(self.kind)
-
-    def __getitem__(self, rows: slice) -> Requests:
-        return Requests(*(column[rows] for column in self.columns()))
-
-    def columns(self) -> tuple[Column, ...]:
-        """Return the six columns, in the order of the script."""
-        return self.kind, self.order, self.slot, self.offset, self.migratetype, self.zone
-
-    @property
-    def slots(self) -> int:
-        """Number of slots: one more than the highest."""
-        return int(self.slot.max(initial=-1)) + 1
 
 
 class Replay(NamedTuple):
@@ -84,24 +51,6 @@ class Replay(NamedTuple):
     def pfn_digest(self) -> str:
         """SHA-256, hexadecimal, over the PFNs handed out as little-endian uint64."""
         return hashlib.sha256(self.pfns.astype("<u8").tobytes()).hexdigest()
-
-
-def requests(
-    kind: npt.ArrayLike,
-    order: npt.ArrayLike,
-    slot: npt.ArrayLike,
-    offset: npt.ArrayLike = 0,
-    migratetype: npt.ArrayLike = 1,
-    zone: npt.ArrayLike = 2,
-) -> Requests:
-    """Return requests from arrays, sequences or, for the last three, scalars; lengths must agree."""
-    columns = [np.asarray(column, np.int64) for column in (kind, order, slot, offset, migratetype, zone)]
-    try:
-        columns = [np.ascontiguousarray(column) for column in np.broadcast_arrays(*columns)]
-    except ValueError:
-        lengths = ", ".join(str(column.size) for column in columns)
-        raise InvalidArgument(must("columns", "of one length", lengths)) from None
-    return Requests(*columns)
 
 
 def replay(buddy: BuddyAllocator, requests: Requests) -> Replay:
@@ -159,6 +108,3 @@ def _error(buddy: BuddyAllocator, requests: Requests, where: Buffer, row: int, s
     error.request = row
     error.add_note(f"request {row}: {KIND_NAMES[kind]} order {order} slot {slot} offset {offset}")
     return error
-
-
-__all__ = ["ALLOC", "FREE", "RELEASE", "SPLIT", "Replay", "Requests", "replay", "requests"]

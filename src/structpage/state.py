@@ -55,12 +55,11 @@ class AllocatorState:
         lists = (slots << LANE_SHIFT) * (max_order + 1)
         placing.check_limits(cls, pages, max_order, lists)
         self.stamp = named("stamp", stamp, STAMPS)
-        if pages.words.any():
-            raise InvalidArgument(must("pages", "a memmap of reserved frames only", repr(pages)))
         self.placement = registry.name_of(BUILTIN, cls)
         self.engine = engine_of(engine)
         self.buffers: dict[str, mapping.Words] = {"words": pages.words}
         self.memory = _memory_for(pages, memory, needs_memory or placing.declared(cls).touches_free_pages)
+        pages.claim(self)
         self._build(cls, slots, lists)
 
     def _build(self, cls: type, slots: int, lists: int) -> None:
@@ -100,9 +99,9 @@ class AllocatorState:
         self, order: int, *, zone: str | None = None, node: int = 0, migratetype: int | None = None
     ) -> list[int]:
         """Return the PFNs on the free lists of an order, head to tail; one type, or all types in turn. O(blocks)."""
-        between("order", order, 0, self.max_order)
+        order = between("order", order, 0, self.max_order)
         index = self._zone_index(zone, node)
-        types = range(TYPES) if migratetype is None else (migratetype,)
+        types = range(TYPES) if migratetype is None else (between("migratetype", migratetype, 0, TYPES - 1),)
         pfns: list[int] = []
         for mt in types:
             lst = (index << LANE_SHIFT | mt) * self.core.orders + order

@@ -11,7 +11,7 @@ from structpage.core.placements.side_table import SideTable
 from structpage.errors import InvalidArgument, UnknownName
 from structpage.experiments.compare import ROW, compare
 from structpage.experiments.workload import load
-from structpage.replay import requests
+from structpage.request import requests
 
 PLACEMENTS = ["side-table", "in-page", "in-words", "one-word"]
 
@@ -137,16 +137,35 @@ def test_steps_are_told_before_each_part():
     assert len(told) == steps(1, 1)
 
 
+def test_jobs_change_nothing_but_the_times():
+    chosen = {"requests": 1_500, "placements": ["in-page", "one-word"]}
+    here, apart = compare(**chosen), compare(**chosen, jobs=2)
+    for column in set(ROW.names) - {"ns_per_op"}:
+        assert here.rows[column].tolist() == apart.rows[column].tolist()
+    assert here.verdicts == apart.verdicts
+
+
+def test_a_local_class_cannot_be_sent_to_another_process():
+    class Mine(SideTable):
+        pass
+
+    message = "class Mine must be importable to run with jobs above 1, not a local one"
+    with pytest.raises(InvalidArgument, match=f"^{message}$"):
+        compare(requests=10, placements=[Mine], jobs=2)
+    with pytest.raises(InvalidArgument, match=r"^jobs must be at least 1, not 0$"):
+        compare(requests=10, jobs=0)
+
+
 def test_unknown_names_say_which_exist():
     rule = "placement must be one of side-table, in-page, in-words, one-word, a class, or module:Class, not 'tree'"
     with pytest.raises(UnknownName, match=f"^{rule}$"):
         compare(requests=10, placements=["tree"])
-    with pytest.raises(UnknownName, match="^consumer must be one of page-poisoning, .*, not 'nobody'$"):
+    with pytest.raises(UnknownName, match=r"^consumer must be one of page-poisoning, .*, not 'nobody'$"):
         compare(requests=10, placements=["in-page"], consumers=["nobody"])
 
 
 def test_a_capture_has_its_own_memory():
-    with pytest.raises(InvalidArgument, match="^memory must be left to the capture, which has its own, not 4G$"):
+    with pytest.raises(InvalidArgument, match=r"^memory must be left to the capture, which has its own, not 4G$"):
         compare(requests=10, memory="4G")
 
 

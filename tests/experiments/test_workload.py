@@ -69,5 +69,5 @@ def test_a_size_is_a_number_and_a_unit(size):
 
 
 def test_memory_of_zero_frames():
-    with pytest.raises(InvalidArgument, match="^memory in bytes must be at least 4096, not 0$"):
+    with pytest.raises(InvalidArgument, match=r"^memory in bytes must be at least 4096, not 0$"):
         frames_of("0")

@@ -10,7 +10,8 @@ from trace_text import PREFIX, capture_folder, read
 from structpage.errors import InvalidArgument, TraceError
 from structpage.traces import read_capture, requests_from
 from structpage.traces.held import held_frames
-from structpage.traces.requests import ALLOC, FREE, RELEASE, SPLIT, zones_wanted
+from structpage.request import ALLOC, FREE, RELEASE, SPLIT
+from structpage.traces.requests import zones_wanted
 
 NAMES = ("ALLOC", "FREE", "SPLIT", "RELEASE")
 
@@ -38,8 +39,7 @@ def test_allocations_and_frees():
     assert (found.slots, found.allocations, found.frees, found.memory_frames) == (3, 3, 1, 1024)
     assert found.migratetype.tolist() == [1] * 4
     assert found.zone.tolist() == [4] * 4
-    assert found.node.tolist() == [0] * 4
-    assert repr(found) == "<Requests 3 allocations, 1 frees, 0 splits, 0 releases, 0 foreign>"
+    assert repr(found) == "<TracedRequests: 3 allocations, 1 frees, 0 splits, 0 releases>"
 
 
 def test_a_partial_free_splits_what_holds_the_part():
@@ -208,7 +208,7 @@ def check(source, events, held):
         assert all(replayer.blocks[head] == order for head, order in model.owner.values())
     assert found.slots == len(replayer.first)
     assert found.failed == int((events.pfn < 0).sum())
-    for name in ("kind", "order", "slot", "offset", "migratetype", "zone", "node", "event"):
+    for name in ("kind", "order", "slot", "offset", "migratetype", "zone", "event"):
         column = getattr(found, name)
         assert (column.dtype, len(column)) == (np.int64, len(found))
     return found

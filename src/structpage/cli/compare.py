@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from structpage.cli.progress import progress
@@ -27,6 +28,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stamp", choices=["every", "head"], default="every", help="frames of an allocation that name its owner"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes to share the work; default all CPUs",
+    )
     parser.add_argument("--strict", action="store_true", help="stop at the first bad line of a trace")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
@@ -43,10 +51,17 @@ def run(options: argparse.Namespace) -> int:
         placing.placement_class(name)
     if not options.json:
         print(f"comparing {', '.join(placements)}", flush=True)
-    source = opened(options.workload or workload.DEFAULT, strict=options.strict)
-    with progress(compare.steps(len(placements), len(consumer_names()))) as step:
+    with progress(1 + compare.steps(len(placements), len(consumer_names()))) as step:
+        step("reading the trace")
+        source = opened(options.workload or workload.DEFAULT, strict=options.strict)
         result = compare.compare(
-            source, placements=placements, memory=options.memory, full=options.full, stamp=options.stamp, step=step
+            source,
+            placements=placements,
+            memory=options.memory,
+            full=options.full,
+            stamp=options.stamp,
+            jobs=options.jobs,
+            step=step,
         )
     if options.json:
         json.dump(result.as_dict(), sys.stdout, indent=2)

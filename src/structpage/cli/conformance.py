@@ -6,6 +6,8 @@ import argparse
 import json
 import sys
 
+from structpage.cli.progress import progress
+
 NAME = "conformance"
 HELP = "run recorded call scripts of other allocators' tests"
 
@@ -26,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     for name in placements:
         placing.placement_class(name)
     scenarios = [scenario for path in options.files for scenario in conformance.load(path)]
-    outcome = conformance.run(scenarios, placements)
+    with progress(len(scenarios)) as step:
+        outcome = conformance.run(scenarios, placements, step=step)
     if options.json:
         report = outcome._asdict() | {"failures": [failure._asdict() for failure in outcome.failures]}
         json.dump(report, sys.stdout, indent=2)

@@ -22,12 +22,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the .npz and say what is in it; 0."""
+    from structpage.cli.progress import progress
     from structpage.cli.source import opened
     from structpage.traces import Capture, save
 
-    source = opened(options.file, strict=options.strict)
     target = Path(options.output or f"{_stem(Path(options.file))}.npz")
-    save(target, source)
+    with progress(2) as step:
+        step(f"reading {options.file}")
+        source = opened(options.file, strict=options.strict)
+        step(f"writing {target}")
+        save(target, source)
     events = source.events if isinstance(source, Capture) else source
     report = {
         "output": str(target),

@@ -43,6 +43,8 @@ class PagePoisoning(Consumer):
             return
         if self._filled.count(1, pfn, pfn + (1 << order)) == 1 << order:
             self._check(pfn, order, PAGE_POISON)
+        elif order == 0:
+            self._check(pfn, 0, 0)
         else:
             for frame in range(pfn, pfn + (1 << order)):
                 self._check(frame, 0, PAGE_POISON if self._filled[frame] else 0)

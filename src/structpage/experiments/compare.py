@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from structpage import placing, registry
+from structpage.arguments import at_least
 from structpage.consumers import Verdict, consumer_names
 from structpage.core.placements import BUILTIN
 from structpage.core.script import ALLOC, FREE, RELEASE
 from structpage.engines import ProbedEngine
 from structpage.experiments import workload as workloads
+from structpage.experiments.jobs import Task, run_tasks
 from structpage.experiments.verdict import observe
 from structpage.traces import Capture, Events
 
@@ -82,15 +84,19 @@ def compare(
     full: bool = False,
     requests: int = DEFAULT_REQUESTS,
     stamp: str = "every",
+    jobs: int = 1,
     step: Step | None = None,
 ) -> Comparison:
     """Run one workload over placements, by default all, and return what each costs and what breaks each.
 
     `source` is a shipped capture's name, a path, or what the readers return; its first `requests` requests are run,
     with `full` all of them. `memory` sizes the machine of a bare trace. `stamp` says which frames of an allocation
-    name its owner, `"every"` one or the `"head"`: the difference is what memory that describes itself costs. `step` is
-    called with the name of each part of the work before it begins. Raises what the readers raise, `UnknownName` for a placement or consumer,
-    `LimitExceeded` for a machine beyond a placement's stated limit. Cost: about 5 s a placement.
+    name its owner, `"every"` one or the `"head"`: the difference is what memory that describes itself costs.
+    `jobs` processes share the work, but for the times, which are taken alone and first. `step` is called with the name
+    of each part of the work.
+
+    Raises what the readers raise, `UnknownName` for a placement or consumer, `LimitExceeded` for a machine beyond a
+    placement's stated limit. Cost: about 5 s a placement.
     """
     chosen = [placing.placement_class(name) for name in placements or placing.placement_names()]
     claims = list(consumers if consumers is not None else consumer_names())
@@ -99,20 +105,24 @@ def compare(
     if not isinstance(work, workloads.Workload):
         tell("reading the workload")
         work = workloads.load(work, limit=None if full else requests, memory=memory)
+    names = [registry.name_of(BUILTIN, cls) for cls in chosen]
     rows = np.zeros(len(chosen), ROW)
-    verdicts: dict[str, dict[str, Verdict]] = {}
-    for row, cls in zip(rows, chosen, strict=True):
-        name = registry.name_of(BUILTIN, cls)
-        row["placement"] = name
+    for row, name, cls in zip(rows, names, chosen, strict=True):
         tell(f"{name}: time")
-        _measure_time(row, work, cls, stamp)
-        tell(f"{name}: touches")
-        _measure_touches(row, work, cls, stamp)
-        verdicts[name] = {}
-        for claim in claims:
-            title = claim if isinstance(claim, str) else getattr(claim, "name", claim.__name__)
-            tell(f"{name}: {title}")
-            verdicts[name][title] = observe(work, cls, claim)
+        _fill(row, {"placement": name} | _time(work, cls, stamp))
+    tasks = [
+        task
+        for name, cls in zip(names, chosen, strict=True)
+        for task in (
+            Task(f"{name}: touches", _touches, (cls, stamp)),
+            *(Task(f"{name}: {_title(claim)}", observe, (cls, claim)) for claim in claims),
+        )
+    ]
+    results = run_tasks(work, tasks, at_least("jobs", jobs, 1), tell)
+    verdicts: dict[str, dict[str, Verdict]] = {}
+    for row, name in zip(rows, names, strict=True):
+        _fill(row, next(results))
+        verdicts[name] = {_title(claim): next(results) for claim in claims}
     return Comparison({**_described(work), "stamp": stamp}, rows, verdicts)
 
 
@@ -121,20 +131,31 @@ def steps(placements: int, consumers: int) -> int:
     return 1 + placements * (2 + consumers)
 
 
-def _measure_time(row: np.void, work: workloads.Workload, cls: type, stamp: str) -> None:
+def _title(claim: str | type) -> str:
+    return claim if isinstance(claim, str) else str(getattr(claim, "name", claim.__name__))
+
+
+def _fill(row: np.void, figures: dict[str, Any]) -> None:
+    for name, figure in figures.items():
+        row[name] = figure
+
+
+def _time(work: workloads.Workload, cls: type, stamp: str) -> dict[str, Any]:
     spent = []
     for _ in range(TIMED_RUNS):
         buddy = work.allocator(cls, stamp=stamp)
         begin = time.perf_counter_ns()
         result = buddy.replay(work.requests)
         spent.append(time.perf_counter_ns() - begin)
-    row["pfn_digest"] = result.pfn_digest
-    row["metadata_bytes_per_frame"] = buddy.metadata_bytes / buddy.pages.frames
-    row["boot_bytes"] = buddy.metadata_bytes
-    row["ns_per_op"] = min(spent) / max(len(work.requests), 1)
+    return {
+        "pfn_digest": result.pfn_digest,
+        "metadata_bytes_per_frame": buddy.metadata_bytes / buddy.pages.frames,
+        "boot_bytes": buddy.metadata_bytes,
+        "ns_per_op": min(spent) / max(len(work.requests), 1),
+    }
 
 
-def _measure_touches(row: np.void, work: workloads.Workload, cls: type, stamp: str) -> None:
+def _touches(work: workloads.Workload, cls: type, stamp: str) -> dict[str, Any]:
     probe = ProbedEngine()
     buddy = work.allocator(cls, engine=probe, stamp=stamp)
     probe.reset()
@@ -142,10 +163,12 @@ def _measure_touches(row: np.void, work: workloads.Workload, cls: type, stamp: s
     operations = max(probe.operations, 1)
     counts = probe.counts()
     memory = probe.counts("memory")
-    row["reads_per_op"] = counts.reads / operations
-    row["writes_per_op"] = counts.writes / operations
-    row["lines_per_op"] = probe.lines_per_operation
-    row["free_page_bytes_per_op"] = 8 * (memory.reads + memory.writes) / operations
+    return {
+        "reads_per_op": counts.reads / operations,
+        "writes_per_op": counts.writes / operations,
+        "lines_per_op": probe.lines_per_operation,
+        "free_page_bytes_per_op": 8 * (memory.reads + memory.writes) / operations,
+    }
 
 
 def _described(work: workloads.Workload) -> dict[str, Any]:
@@ -159,8 +182,3 @@ def _described(work: workloads.Workload) -> dict[str, Any]:
         **work.counts,
         **{name: int((kinds == kind).sum()) for name, kind in ran.items()},
     }
-
-
-def placement_titles(names: Iterable[str | type]) -> list[str]:
-    """Return the names under which placements appear in a comparison."""
-    return [registry.name_of(BUILTIN, placing.placement_class(name)) for name in names]

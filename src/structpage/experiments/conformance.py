@@ -69,14 +69,21 @@ def _is_scenario(scenario: object) -> bool:
     )
 
 
-def run(scenarios: Iterable[dict[str, Any]], placements: Iterable[str | type], **options: Any) -> Outcome:
-    """Run every scenario on every placement; `options` go to `BuddyAllocator`.
+def run(
+    scenarios: Iterable[dict[str, Any]],
+    placements: Iterable[str | type],
+    *,
+    step: Callable[[str], None] = lambda name: None,
+    **options: Any,
+) -> Outcome:
+    """Run every scenario on every placement; `options` go to `BuddyAllocator`, `step` is told each scenario's name.
 
     A scenario that a placement's stated limit excludes is counted in `beyond_limit`, and nothing else is.
     """
     passed, beyond, failures = 0, 0, []
     chosen = list(placements)
     for scenario in scenarios:
+        step(scenario["name"])
         for placement in chosen:
             try:
                 failure = run_scenario(scenario, placement, **options)

@@ -52,7 +52,7 @@ class _Run:
     def __init__(self, workload: Workload, buddy: BuddyAllocator, consumer: Consumer) -> None:
         assert buddy.memory is not None  # the allocator makes it when there is a consumer
         self.workload, self.buddy, self.consumer = workload, buddy, consumer
-        self.words = buddy.memory.words
+        self.words = buddy.memory.words.data
         self.where = [-1] * max(workload.requests.slots, 1)
         self.row = -1
 
@@ -73,11 +73,12 @@ class _Run:
             except OutOfMemory:
                 self.where[slot] = -1
                 return
-            self.words[pfn * PAGE_WORDS : (pfn + (1 << order)) * PAGE_WORDS : PAGE_WORDS] = OWNER_DATA
+            for frame in range(pfn, pfn + (1 << order)):
+                self.words[frame * PAGE_WORDS] = OWNER_DATA
         elif kind == RELEASE:
             self.buddy.release(offset, 1 << order)
         elif self.where[slot] >= 0:
             if kind == FREE:
-                self.buddy.free(self.where[slot] + offset, order)
+                self.buddy.free_as(self.where[slot] + offset, order, mt)
             else:
                 self.buddy.split(self.where[slot] + offset, order)

@@ -22,9 +22,8 @@ from structpage.arguments import at_least
 from structpage.core.words import DEFAULT_TYPE, TYPE_NAMES, ZIDS
 from structpage.errors import InvalidArgument, must
 from structpage.pages import PageArray
-from structpage.replay import Requests
-from structpage.traces import Capture, Events, open_workload, requests_from
-from structpage.traces import Requests as TracedRequests
+from structpage.request import Requests
+from structpage.traces import Capture, Events, TracedRequests, open_workload, requests_from
 from structpage.traces.capture import pcp_order
 from structpage.zones import ZONE_NAMES, Zone
 
@@ -108,8 +107,7 @@ def frames_of(memory: str | int) -> int:
 
 def _requests(traced: TracedRequests) -> Requests:
     columns = (traced.kind, traced.order, traced.slot, traced.offset)
-    zone = traced.node * ZIDS + np.clip(traced.zone, 0, ZIDS - 1)
-    return Requests(*columns, np.full_like(traced.kind, DEFAULT_TYPE), zone)
+    return Requests(*columns, np.full_like(traced.kind, DEFAULT_TYPE), traced.zone)
 
 
 def _counts(traced: TracedRequests, events: Events) -> dict[str, int]:

@@ -9,7 +9,7 @@ Reading
 What they give
     Events          a trace: one row per event, one column per thing an event can say
     Capture         a trace with the free lists before and after it
-    Requests        what a trace asks of an allocator; made by requests_from
+    TracedRequests  what a trace asks of an allocator; made by requests_from
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from structpage.traces.archive import load, save
 from structpage.traces.capture import Capture, read_capture
 from structpage.traces.events import Events
 from structpage.traces.ftrace import read_trace
-from structpage.traces.requests import Requests, requests_from
+from structpage.traces.requests import TracedRequests, requests_from
 from structpage.traces.workloads import open_workload, shipped
 
 __all__ = [
     "Capture",
     "Events",
-    "Requests",
+    "TracedRequests",
     "load",
     "open_workload",
     "read_capture",

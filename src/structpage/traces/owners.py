@@ -18,7 +18,7 @@ _ORDER_MASK: Final = (1 << _ORDER_BITS) - 1
 class Owners:
     """The owners of all frames at one point of a trace.
 
-    Attributes: `rows`, `count` (requests but splits), `foreign` and `reallocated` (as in `Requests`).
+    Attributes: `rows`, `count` (requests but splits), `foreign` and `reallocated` (as in `TracedRequests`).
     """
 
     def __init__(self, held: bytearray) -> None:

@@ -29,17 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structpage.errors import InvalidArgument, must
+from structpage.request import ALLOC, SPLIT, Column, Requests
 from structpage.traces.capture import Capture
 from structpage.traces.events import MM_PAGE_ALLOC, MM_PAGE_FREE, Events
 from structpage.traces.held import end_of_memory, held_frames, types_and_zones
 from structpage.traces.owners import Owners
-
-Column = NDArray[np.int64]
-
-ALLOC: Final = 0
-FREE: Final = 1
-SPLIT: Final = 2
-RELEASE: Final = 3
 
 DMA: Final = 0
 DMA32: Final = 1
@@ -52,26 +46,13 @@ LARGEST_BLOCK: Final = 1 << 10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Requests:
-    """The requests of a trace: int64 columns of one length, a row per request, in the order of the trace.
+class TracedRequests(Requests):
+    """The requests of a trace, in its order, and what they came from.
 
-    The module's text says what a row means.
+    Slots are numbered in the order of the ALLOC rows. FREE and SPLIT have the migratetype and the zone of their ALLOC,
+    RELEASE those of its pageblock and its frame. The node is always 0: events do not say.
     """
 
-    kind: Column
-    """`ALLOC`, `FREE`, `SPLIT` or `RELEASE`."""
-    order: Column
-    """log2 of the frames allocated or freed; of a SPLIT, those of each part."""
-    slot: Column
-    """Number of the allocation, from 0 in order of the ALLOC rows; -1 for RELEASE."""
-    offset: Column
-    """Frames from the start of the slot's allocation; of a RELEASE, the PFN."""
-    migratetype: Column
-    """Of ALLOC the type asked for, of FREE and SPLIT that of their ALLOC, of RELEASE the pageblock's."""
-    zone: Column
-    """The highest zone that will do, 0 DMA to 4 Movable, as for `migratetype`; of RELEASE the frame's own."""
-    node: Column
-    """NUMA node, 0 always: events do not say."""
     event: Column
     """Row of the event in the trace's `Events`."""
     memory_frames: int
@@ -86,45 +67,8 @@ class Requests:
     misaligned: int
     """Events skipped, because their PFN is no multiple of their size, as no block's is."""
 
-    def __len__(self) -> int:
-        return len(self.kind)
 
-    def __repr__(self) -> str:
-        return (
-            f"<Requests {self.allocations} allocations, {self.frees} frees, {self.splits} splits, "
-            f"{self.releases} releases, {self.foreign} foreign>"
-        )
-
-    @property
-    def slots(self) -> int:
-        """Number of slots, which is that of ALLOC rows. Cost, here and below: one pass over `kind`."""
-        return self.allocations
-
-    @property
-    def allocations(self) -> int:
-        """Number of ALLOC rows."""
-        return self._count(ALLOC)
-
-    @property
-    def frees(self) -> int:
-        """Number of FREE rows."""
-        return self._count(FREE)
-
-    @property
-    def splits(self) -> int:
-        """Number of SPLIT rows."""
-        return self._count(SPLIT)
-
-    @property
-    def releases(self) -> int:
-        """Number of RELEASE rows."""
-        return self._count(RELEASE)
-
-    def _count(self, kind: int) -> int:
-        return int(np.count_nonzero(self.kind == kind))
-
-
-def requests_from(source: Capture | Events, *, limit: int | None = None) -> Requests:
+def requests_from(source: Capture | Events, *, limit: int | None = None) -> TracedRequests:
     """Return the requests of a trace.
 
     Args:
@@ -157,7 +101,7 @@ def requests_from(source: Capture | Events, *, limit: int | None = None) -> Requ
         types[~of_slot], zones[~of_slot] = types_and_zones(capture.before, offset[~of_slot])
     frames = end_of_memory(capture.before) if capture else _frames(events, rows)
     counters = (owners.foreign, failed, owners.reallocated, misaligned)
-    return Requests(kind, order, slot, offset, types, zones, np.zeros_like(kind), event, frames, *counters)
+    return TracedRequests(kind, order, slot, offset, types, zones, event, frames, *counters)
 
 
 def zones_wanted(gfp: NDArray[np.uint32]) -> Column:

@@ -29,10 +29,10 @@ class SideTable(NamedTuple):
     def bytes_needed(frames: int, lists: int) -> int:
         return 16 * (frames + lists)
 
-    def frame_of(self, place: int) -> int:
-        if 0 <= place < self.heads:
-            return place >> 1
-        return -1 if self.heads <= place < self.size else CORRUPT
+    def frame_of(self, node: int) -> int:
+        if 0 <= node < self.heads:
+            return node >> 1
+        return -1 if self.heads <= node < self.size else CORRUPT
 
     def first(self, lst: int) -> int:
         place = self.link[self.heads + 2 * lst]
