@@ -20,8 +20,10 @@ _NAMES = {
     # Allocators
     "BuddyAllocator": "allocator",
     "placement_names": "placing",
+    "Placement": "core.buffers",
     "Declaration": "core.buffers",
     "Room": "core.buffers",
+    "CORRUPT": "core.status",
     # Requests
     "Requests": "request",
     "Replay": "replay",
@@ -32,12 +34,15 @@ _NAMES = {
     # Consumers
     "Consumer": "consumers",
     "Verdict": "consumers",
+    "Finding": "consumers",
+    "consumer_names": "consumers",
     "PagePoisoning": "consumers",
     "InitOnFree": "consumers",
     "FreePageReporting": "consumers",
     "ArchFreePage": "consumers",
     # Experiments
     "compare": "experiments.compare",
+    "Comparison": "experiments.compare",
     "Workload": "experiments.workload",
     "observe": "experiments.verdict",
     # Real input
@@ -48,6 +53,7 @@ _NAMES = {
     "open_workload": "traces",
     "load": "traces",
     "save": "traces",
+    "requests_from": "traces",
     # Errors
     "StructPageError": "errors",
     "CorruptionError": "errors",
@@ -72,6 +78,9 @@ if TYPE_CHECKING:
         Consumer as Consumer,
     )
     from structpage.consumers import (
+        Finding as Finding,
+    )
+    from structpage.consumers import (
         FreePageReporting as FreePageReporting,
     )
     from structpage.consumers import (
@@ -83,11 +92,17 @@ if TYPE_CHECKING:
     from structpage.consumers import (
         Verdict as Verdict,
     )
+    from structpage.consumers import (
+        consumer_names as consumer_names,
+    )
     from structpage.core.buffers import Declaration as Declaration
+    from structpage.core.buffers import Placement as Placement
     from structpage.core.buffers import Room as Room
+    from structpage.core.status import CORRUPT as CORRUPT
     from structpage.engines import PlainEngine as PlainEngine
     from structpage.engines import ProbedEngine as ProbedEngine
     from structpage.errors import *  # noqa: F403
+    from structpage.experiments.compare import Comparison as Comparison
     from structpage.experiments.compare import compare as compare
     from structpage.experiments.verdict import observe as observe
     from structpage.experiments.workload import Workload as Workload
@@ -105,6 +120,7 @@ if TYPE_CHECKING:
     from structpage.traces import open_workload as open_workload
     from structpage.traces import read_capture as read_capture
     from structpage.traces import read_trace as read_trace
+    from structpage.traces import requests_from as requests_from
     from structpage.traces import save as save
     from structpage.zones import Zone as Zone
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
+from structpage.consumers import Consumer, made
 from structpage.core.buddy import TO_TAIL
 from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
 from structpage.core.words import DEFAULT_TYPE, LANE_SHIFT, TYPE_MASK, TYPES
@@ -25,7 +26,6 @@ from structpage.state import AllocatorState
 from structpage.zones import Zone
 
 if TYPE_CHECKING:
-    from structpage.consumers import Consumer
     from structpage.replay import Replay
     from structpage.request import Requests
 
@@ -38,7 +38,7 @@ class BuddyAllocator(AllocatorState):
     (0-30, as the layout allows); `engine`, a name or an engine; `memory`, the frames' content, made when the
     placement or a consumer needs it; `stamp`, whether `"every"` frame of an allocation names its owner
     or its `"head"` alone; `start`, whether all frames begin `"free"` or `"reserved"`; `consumers`, what else
-    has a claim on free pages.
+    has a claim on free pages, each a name, a class, or an object.
 
     Raises `LimitExceeded` beyond a stated limit of placement or layout, `UnknownName` for a name, `OutOfRange`
     and `InvalidArgument` for zones or sizes. Cost: O(frames / 2^max_order) to hand the memory over.
@@ -55,10 +55,10 @@ class BuddyAllocator(AllocatorState):
         memory: FrameMemory | None = None,
         stamp: str = "every",
         start: str = "free",
-        consumers: Sequence[Consumer] = (),
+        consumers: Sequence[str | type | Consumer] = (),
     ) -> None:
         named("start", start, ("free", "reserved"))
-        self.consumers = tuple(consumers)
+        self.consumers = tuple(made(consumer) for consumer in consumers)
         super().__init__(
             pages,
             placement,
@@ -114,7 +114,7 @@ class BuddyAllocator(AllocatorState):
         self.engine.begin()
         pfn = self.core.alloc(order, migratetype, zone, owner)
         if pfn == NO_MEMORY:
-            raise OutOfMemory(must("order", f"at most that of a free block, {self._largest()}", order))
+            raise OutOfMemory(must("free memory", f"with a block of order {order} or more", self._largest()))
         self._raise_if(pfn)
         return self._handed_out(pfn, order)
 
@@ -146,7 +146,7 @@ class BuddyAllocator(AllocatorState):
     def free_as(self, pfn: int, order: int, migratetype: int = DEFAULT_TYPE) -> None:
         """Free the block at `pfn` as a replayed request does: order and list are given.
 
-        Precondition: all are in range. Raises `InvalidFree` for frames that are no allocated block of this order, though
+        Precondition: all are in range. Raises `InvalidFree` for frames that are no allocated block of this order; the
         consumers have acted on them then. O(max_order).
         """
         self.engine.begin()
@@ -299,9 +299,9 @@ class BuddyAllocator(AllocatorState):
 
     # Arguments and statuses
 
-    def _largest(self) -> object:
+    def _largest(self) -> str:
         orders = np.flatnonzero(self.free_counts)
-        return int(orders[-1]) if len(orders) else "there is none"
+        return f"with none above order {orders[-1]}" if len(orders) else "exhausted"
 
     def _raise_if(self, status: int) -> None:
         if status == CORRUPT:

@@ -115,7 +115,7 @@ def _check_backwards(buddy: BuddyAllocator, index: int, walked: list[int], place
             raise place.broken("prev", expected, _raw(pfn), after)
         after, pfn = pfn, buddy.lists.prev(index, pfn)
     if pfn != -1:
-        raise place.broken("prev", "the list's head", _raw(pfn), after)
+        raise place.broken("prev", "the list's head", _raw(pfn), pfn if after is None else after)
 
 
 def _check_listed(

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from structpage import mapping
+from structpage.arguments import at_least
 from structpage.errors import InvalidArgument, OutOfRange, must
 
 PAGE_SHIFT = 12
@@ -32,9 +33,7 @@ class FrameMemory:
     """
 
     def __init__(self, frames: int, *, simulate_host: bool = False) -> None:
-        if frames < 1:
-            raise InvalidArgument(must("frames", "at least 1", frames))
-        self.frames = frames
+        self.frames = frames = at_least("frames", frames, 1)
         length = frames << PAGE_SHIFT
         # One page more, of other advice: it keeps the system from merging this mapping with its neighbour,
         # so that the system's figures are of this memory alone.

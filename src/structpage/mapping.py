@@ -13,6 +13,8 @@ import sys
 import numpy as np
 import numpy.typing as npt
 
+from structpage.errors import OutOfMemory, must
+
 Words = npt.NDArray[np.uint64]
 
 SMALL = 1 << 20
@@ -22,10 +24,13 @@ _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" el
 
 
 def anonymous(length: int) -> mmap.mmap:
-    """Return a private anonymous mapping of `length` bytes that costs what is touched."""
+    """Return a private anonymous mapping of `length` bytes that costs what is touched; raises `OutOfMemory`."""
     if sys.platform == "win32":
         return mmap.mmap(-1, length)
-    mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+    try:
+        mapping = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NORESERVE)
+    except (OSError, OverflowError) as error:
+        raise OutOfMemory(must("mapping", "one that the system grants", f"{length} bytes ({error})")) from error
     advise(mapping, "MADV_NOHUGEPAGE")
     return mapping
 

@@ -13,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from structpage import mapping
+from structpage.arguments import at_least, named
 from structpage.core.field import Field
 from structpage.core.words import FREE_BIT, LAYOUTS, TAGS, TWO_WORD, ZIDS
-from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
+from structpage.errors import InvalidArgument, LimitExceeded, OutOfRange, UnknownName, must
 from structpage.owners import Owners
 from structpage.tables import html_table
 from structpage.zones import zone_name
 
 Int16s = npt.NDArray[np.int16]
 TAG_NAMES = TWO_WORD.states
+SUMMARISED = 1 << 22
+"""Frames up to which a repr counts states; reading more would make the memmap resident."""
 HEAD_STATES = ("free", "allocated", "pcp", "slab")
 
 
@@ -55,17 +58,16 @@ class PageArray:
     """The descriptors of `frames` frames: one interleaved uint64 buffer, 16 bytes a frame, nothing else.
 
     With `layout="one-word"` a descriptor is 8 bytes, and `allocator` is all of it. A new memmap is zeros:
-    every frame reserved. Raises `InvalidArgument` for fewer than one frame, `UnknownName` for a layout.
+    every frame reserved. Raises `InvalidArgument` for fewer than one frame, `LimitExceeded` for more than the layout
+    has PFNs for, `UnknownName` for a layout, `OutOfMemory` when the system refuses the mapping.
     """
 
     def __init__(self, frames: int, *, layout: str = "two-word") -> None:
-        if frames < 1:
-            raise InvalidArgument(must("frames", "at least 1", frames))
-        if layout not in LAYOUTS:
-            raise UnknownName(must("layout", f"one of {', '.join(LAYOUTS)}", repr(layout)))
-        self.layout = LAYOUTS[layout]
-        self.frames = frames
-        self.words = mapping.zeros(self.layout.words * frames)
+        self.frames = at_least("frames", frames, 1)
+        self.layout = LAYOUTS[named("layout", layout, LAYOUTS)]
+        if self.frames > self.layout.max_frames:
+            raise LimitExceeded(must(f"frames of layout {layout}", f"at most {self.layout.max_frames}", frames))
+        self.words = mapping.zeros(self.layout.words * self.frames)
         self._view = self.words.data
         self.owners = Owners(self.layout.field("owner").width)
         self._allocator: object = None
@@ -278,10 +280,15 @@ class PageArray:
         return {state: count for state, count in counts.items() if count}
 
     def __repr__(self) -> str:
-        states = ", ".join(f"{count} {state}" for state, count in self.summary().items())
-        return f"<PageArray: {self.frames} frames, {self.layout.name}, {self.nbytes} bytes; {states}>"
+        return f"<PageArray: {self.frames} frames, {self.layout.name}, {self.nbytes} bytes{self._states()}>"
+
+    def _states(self) -> str:
+        if self.frames > SUMMARISED:
+            return ""
+        return "; " + ", ".join(f"{count} {state}" for state, count in self.summary().items())
 
     def _repr_html_(self) -> str:
-        rows = [(state, count, f"{count / self.frames:.1%}") for state, count in self.summary().items()]
+        counts = self.summary() if self.frames <= SUMMARISED else {}
+        rows = [(state, count, f"{count / self.frames:.1%}") for state, count in counts.items()]
         caption = f"PageArray: {self.frames} frames, {self.layout.name}, {self.nbytes} bytes"
         return html_table(caption, ("state", "frames", "share"), rows)

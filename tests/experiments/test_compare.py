@@ -10,7 +10,7 @@ import structpage as sp
 from structpage.core.placements.side_table import SideTable
 from structpage.errors import InvalidArgument, UnknownName
 from structpage.experiments.compare import ROW, compare
-from structpage.experiments.workload import load
+from structpage.experiments.workload import Workload
 from structpage.request import requests
 
 PLACEMENTS = ["side-table", "in-page", "in-words", "one-word"]
@@ -44,14 +44,14 @@ def test_every_placement_handed_out_the_same_frames(comparison):
 
 
 def test_the_digest_is_of_the_pfns_as_little_endian_words(comparison):
-    work = load("mixed", limit=3_000)
+    work = Workload.load("mixed", limit=3_000)
     pfns = work.allocator("side-table").replay(work.requests).pfns
     expected = hashlib.sha256(b"".join(int(pfn).to_bytes(8, "little") for pfn in pfns)).hexdigest()
     assert rows_of(comparison)["side-table"]["pfn_digest"] == expected
 
 
 def test_metadata_is_what_the_buffers_take(comparison):
-    rows, work = rows_of(comparison), load("mixed", limit=10)
+    rows, work = rows_of(comparison), Workload.load("mixed", limit=10)
     for name, row in rows.items():
         buddy = work.allocator(name)
         assert row["boot_bytes"] == sum(words.nbytes for words in buddy.buffers.values())
@@ -114,7 +114,7 @@ def test_a_bare_trace_starts_with_all_memory_free(tmp_path):
 
 
 def test_replay_and_single_calls_hand_out_the_same_frames():
-    work = load("mixed", limit=4_000)
+    work = Workload.load("mixed", limit=4_000)
     replayed = work.allocator("in-words").replay(work.requests)
     buddy, where, pfns = work.allocator("in-words"), {}, []
     for kind, order, slot, offset, mt, zone in zip(*(c.tolist() for c in work.requests.columns()), strict=True):

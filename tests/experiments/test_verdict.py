@@ -5,12 +5,12 @@ import pytest
 from structpage.consumers import ArchFreePage, Consumer, FreePageReporting, InitOnFree, PagePoisoning
 from structpage.core.placements.in_page import InPage
 from structpage.experiments.verdict import observe
-from structpage.experiments.workload import load
+from structpage.experiments.workload import Workload
 
 
 @pytest.fixture(scope="module")
 def work():
-    return load("mixed", limit=12_000)
+    return Workload.load("mixed", limit=12_000)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_a_consumer_of_ones_own():
             self.seen += 1 << order
 
     consumer = Counting()
-    work = load("mixed", limit=500)
+    work = Workload.load("mixed", limit=500)
     assert observe(work, "in-words", consumer).verdict == "ok"
     allocated = work.requests.order[work.requests.kind == 0]
     assert consumer.seen == sum(1 << order for order in allocated.tolist())

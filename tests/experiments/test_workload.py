@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from structpage.errors import InvalidArgument
-from structpage.experiments.workload import frames_of, load
+from structpage.experiments.workload import Workload, frames_of
 from structpage.traces import open_workload
 
 
 @pytest.fixture(scope="module")
 def work():
-    return load("mixed", limit=100)
+    return Workload.load("mixed", limit=100)
 
 
 def test_lists_start_in_the_recorded_order(work):
@@ -45,7 +45,7 @@ def test_the_start_is_sound_in_every_placement(work):
 
 
 def test_the_whole_capture_replays_and_nothing_is_dropped():
-    work = load("mixed")
+    work = Workload.load("mixed")
     counts = work.counts
     recorded = open_workload("mixed").events.counts()
     assert counts["allocations"] == recorded["mm_page_alloc"]

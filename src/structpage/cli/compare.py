@@ -44,21 +44,22 @@ def run(options: argparse.Namespace) -> int:
     from structpage import placing
     from structpage.cli.source import opened
     from structpage.consumers import consumer_names
-    from structpage.experiments import compare, workload
+    from structpage.experiments import compare
+    from structpage.experiments.workload import DEFAULT, Workload
 
     placements = options.placement or placing.placement_names()
     for name in placements:
         placing.placement_class(name)
     if not options.json:
         print(f"comparing {', '.join(placements)}", flush=True)
-    with progress(1 + compare.steps(len(placements), len(consumer_names()))) as step:
-        step("reading the trace")
-        source = opened(options.workload or workload.DEFAULT, strict=options.strict)
+    with progress(compare.steps(len(placements), len(consumer_names()))) as step:
+        name = options.workload or DEFAULT
+        step(f"reading {name}")
+        limit = None if options.full else compare.DEFAULT_REQUESTS
+        work = Workload.load(opened(name, strict=options.strict), limit=limit, memory=options.memory, name=name)
         result = compare.compare(
-            source,
+            work,
             placements=placements,
-            memory=options.memory,
-            full=options.full,
             stamp=options.stamp,
             jobs=options.jobs,
             step=step,

@@ -8,6 +8,7 @@ from structpage.consumers.base import VERDICTS, Consumer, Finding, Verdict
 from structpage.consumers.init_on_free import InitOnFree
 from structpage.consumers.poisoning import PagePoisoning
 from structpage.consumers.reporting import FreePageReporting
+from structpage.errors import InvalidArgument, must
 
 BUILTIN: dict[str, type] = {
     consumer.name: consumer for consumer in (PagePoisoning, InitOnFree, FreePageReporting, ArchFreePage)
@@ -24,6 +25,16 @@ def consumer_class(choice: str | type) -> type:
     return registry.find("consumer", BUILTIN, choice)
 
 
+def made(choice: str | type | Consumer) -> Consumer:
+    """Return a consumer that is given, or a new one of a name or class; raises `UnknownName` or `InvalidArgument`."""
+    if isinstance(choice, Consumer):
+        return choice
+    consumer = consumer_class(choice)()
+    if not isinstance(consumer, Consumer):
+        raise InvalidArgument(must("consumer", "derived from structpage.Consumer", type(consumer).__name__))
+    return consumer
+
+
 __all__ = [
     "BUILTIN",
     "VERDICTS",
@@ -36,4 +47,5 @@ __all__ = [
     "Verdict",
     "consumer_class",
     "consumer_names",
+    "made",
 ]

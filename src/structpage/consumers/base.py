@@ -4,6 +4,11 @@ A consumer has hooks at the places of the kernel's page allocator (facts: Linux 
 `free_pages_prepare` and `post_alloc_hook`): `before_free` runs before the block reaches any list, `after_free`
 when it is listed, `after_alloc` when it is off the lists and before its owner sees it, `tick` on a timer.
 
+The steps of a free, as they are numbered here: F8 page poisoning, F10 init_on_free, F11 arch_free_page, F12
+debug_pagealloc, F13 the block is merged and listed, F14 page reporting is notified. Those of an allocation: A1 off the
+list, A5 arch_alloc_page, A6 debug_pagealloc, A7 the poison check, A9 init_on_alloc. Links are written at F13, after
+everything that claims the content.
+
 What it finds is counted by what went wrong, so a verdict is what was seen and never what was expected.
 """
 

@@ -43,21 +43,20 @@ class PagePoisoning(Consumer):
             return
         if self._filled.count(1, pfn, pfn + (1 << order)) == 1 << order:
             self._check(pfn, order, PAGE_POISON)
-        elif order == 0:
-            self._check(pfn, 0, 0)
         else:
-            for frame in range(pfn, pfn + (1 << order)):
-                self._check(frame, 0, PAGE_POISON if self._filled[frame] else 0)
+            frames = range(pfn, pfn + (1 << order))
+            any(self._check(frame, 0, PAGE_POISON if self._filled[frame] else 0) for frame in frames)
 
-    def _check(self, pfn: int, order: int, pattern: int) -> None:
+    def _check(self, pfn: int, order: int, pattern: int) -> bool:
         bad = self.memory.differs(pfn, order, pattern)
         if not len(bad):
-            return
+            return False
         self.blocks_reported += 1
         first = int(bad[0])
         found = self.memory.read(pfn, first, 1)[0]
         self.single_bit += len(bad) == 1 and (found ^ pattern).bit_count() == 1
         self.note("false-alarm", pfn, first, PAGE_POISON, found)
+        return True
 
     def verdict(self) -> Verdict:
         """`false-alarm` when anything was reported: nobody but the allocator wrote to free pages."""

@@ -30,22 +30,33 @@ class Fill(Protocol):
 class Declaration(NamedTuple):
     """What a placement says of itself; every field has the default of a plain linked list."""
 
-    layout: str = "two-word"  # the word layout it needs
-    max_order: int = 30  # the largest order it can hold
-    max_nodes: int = 1 << 60  # frames + list heads must not exceed it
-    keeps_order: bool = True  # lists keep the order of insertion
-    touches_free_pages: bool = False  # links lie in the free pages' own memory
-    frees_without_allocating: bool = True  # a free never needs memory of its own
+    layout: str = "two-word"
+    """The word layout it needs."""
+    max_order: int = 30
+    """The largest order it can hold."""
+    max_nodes: int = 1 << 60
+    """Frames and list heads together must not exceed it."""
+    keeps_order: bool = True
+    """Whether lists keep the order of insertion."""
+    touches_free_pages: bool = False
+    """Whether links lie in the free pages' own memory."""
+    frees_without_allocating: bool = True
+    """Whether a free never needs memory of its own."""
 
 
 class Room(NamedTuple):
     """What a placement is built from: sizes, what exists already, and a source of buffers."""
 
-    frames: int  # descriptors; nodes below it are frames
-    lists: int  # list heads; nodes frames .. frames + lists - 1
-    word: Buffer  # the memmap: `words_per_frame` words per frame
-    memory: Buffer  # the frames' content, 512 words per frame; empty unless touches_free_pages
-    buffer: Callable[[str, int], Buffer]  # (name, words) -> a new buffer of zeros
+    frames: int
+    """Number of frames; nodes below it are frames."""
+    lists: int
+    """Number of list heads: nodes `frames` to `frames + lists - 1`."""
+    word: Buffer
+    """The memmap, two words per frame or one."""
+    memory: Buffer
+    """The frames' content, 512 words per frame; empty unless `touches_free_pages` is declared."""
+    buffer: Callable[[str, int], Buffer]
+    """Makes a new buffer of zeros from a name and a number of words."""
 
 
 class Placement(Protocol):

@@ -89,6 +89,11 @@ class Layout:
                     raise ValueError(message)
                 used[field.word] |= field.mask
 
+    @property
+    def max_frames(self) -> int:
+        """The most frames whose PFNs fit wherever a PFN stands, but for the placements' links."""
+        return min((field.max + 1 for field in self.fields if field.name == "head"), default=1 << 52)
+
     def of_state(self, state: str) -> list[Field]:
         """Return the fields that mean something in a state, by word, low bits first."""
         fields = [field for field in self.fields if state in field.states]

@@ -8,7 +8,7 @@ wrong the consumer saw, and `check()` at the end sees the rest.
 from __future__ import annotations
 
 from structpage.allocator import BuddyAllocator
-from structpage.consumers import Consumer, FreePageReporting, Verdict, consumer_class
+from structpage.consumers import Consumer, FreePageReporting, Verdict, made
 from structpage.core.script import ALLOC, FREE, RELEASE
 from structpage.errors import CorruptionError, InvalidFree, OutOfMemory, OutOfRange
 from structpage.experiments.workload import Workload
@@ -38,12 +38,10 @@ def observe(workload: Workload, placement: str | type, consumer: str | type | Co
 
 
 def _made(workload: Workload, choice: str | type | Consumer) -> Consumer:
-    if isinstance(choice, Consumer):
-        return choice
-    cls: type[Consumer] = consumer_class(choice)
-    if issubclass(cls, FreePageReporting):
-        return cls(low_watermark=workload.low_watermark)
-    return cls()
+    consumer = made(choice)
+    if isinstance(consumer, FreePageReporting) and not consumer.low_watermark:
+        consumer.low_watermark = workload.low_watermark
+    return consumer
 
 
 class _Run:

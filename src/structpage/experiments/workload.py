@@ -53,6 +53,36 @@ class Workload:
     counts: dict[str, int]
     """What the reader counted: allocations, frees, foreign ones, bad lines and so on."""
 
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | Capture | Events,
+        *,
+        limit: int | None = None,
+        memory: str | int | None = None,
+        name: str | None = None,
+    ) -> Workload:
+        """Return the workload of a shipped capture's name, a path, a capture or a trace; its first `limit` requests.
+
+        `memory` is the size of a bare trace's machine in bytes, or with a unit as `"512M"`; by default what holds
+        all of its PFNs. `name` is what it is called, by default what it was loaded from. Raises `InvalidArgument` for a
+        size given to a capture, which has one, or that is not one; what `open_workload` raises.
+        """
+        named = isinstance(source, str | os.PathLike)
+        opened = open_workload(source) if isinstance(source, str | os.PathLike) else source
+        title = name or (os.fspath(source) if named else "trace")  # type: ignore[arg-type]
+        traced = requests_from(opened, limit=limit)
+        events = opened.events if isinstance(opened, Capture) else opened
+        counts, times = _counts(traced, events), events.time[traced.event]
+        if not isinstance(opened, Capture):
+            frames = max(traced.memory_frames if memory is None else frames_of(memory), 1)
+            return cls(title, frames, (Zone("Normal", 0, frames),), (), (), _requests(traced), times, {}, counts)
+        if memory is not None:
+            raise InvalidArgument(must("memory", "left to the capture, which has its own", memory))
+        zones = _zones(opened.before)
+        lists, loose, low = _lists(opened.before), _loose(opened.before), _low(opened.before)
+        return cls(opened.name, zones[-1].end, zones, lists, loose, _requests(traced), times, low, counts)
+
     def allocator(self, placement: str | type, **options: Any) -> BuddyAllocator:
         """Return an allocator in the state of the start, with its free lists where `placement` puts them."""
         layout = placing.declared(placing.placement_class(placement)).layout
@@ -67,32 +97,6 @@ class Workload:
     def __repr__(self) -> str:
         memory = f"{self.frames} frames in {len(self.zones)} zones"
         return f"<Workload {self.name}: {len(self.requests)} requests, {memory}>"
-
-
-def load(
-    source: str | os.PathLike[str] | Capture | Events, *, limit: int | None = None, memory: str | int | None = None
-) -> Workload:
-    """Return the workload of a name, path, capture or trace; the first `limit` requests of it.
-
-    `memory` is the size of a bare trace's machine in bytes, or with a unit as `"512M"`; by default what holds
-    all of its PFNs. Raises `InvalidArgument` for a size given to a capture, which has one, or that is not one; what
-    `open_workload` raises.
-    """
-    name = os.fspath(source) if isinstance(source, str | os.PathLike) else getattr(source, "name", "trace")
-    opened = open_workload(source) if isinstance(source, str | os.PathLike) else source
-    traced = requests_from(opened, limit=limit)
-    events = opened.events if isinstance(opened, Capture) else opened
-    counts = _counts(traced, events)
-    times = events.time[traced.event]
-    if isinstance(opened, Capture):
-        if memory is not None:
-            raise InvalidArgument(must("memory", "left to the capture, which has its own", memory))
-        zones, requests = _zones(opened.before), _requests(traced)
-        lists, loose, low = _lists(opened.before), _loose(opened.before), _low(opened.before)
-        return Workload(opened.name, zones[-1].end, zones, lists, loose, requests, times, low, counts)
-    frames = traced.memory_frames if memory is None else frames_of(memory)
-    zones = (Zone("Normal", 0, max(frames, 1)),)
-    return Workload(name, max(frames, 1), zones, (), (), _requests(traced), times, {}, counts)
 
 
 def frames_of(memory: str | int) -> int:

@@ -1,0 +1,90 @@
+"""What several test files use."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from structpage import BuddyAllocator
+from structpage.core.placements import BUILTIN
+from structpage.request import ALLOC, FREE, SPLIT, Requests, requests
+
+PLACEMENTS = list(BUILTIN)
+FULL = (1 << 64) - 1
+
+
+def says(message: str) -> str:
+    """The pattern of a whole message."""
+    return f"^{re.escape(message)}$"
+
+
+class Sparse:
+    """A buffer of any length that holds only what was written, and takes only signed 64-bit values."""
+
+    def __init__(self, length: int = 1 << 62) -> None:
+        self.length = length
+        self.values: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> int:
+        assert 0 <= index < self.length
+        return self.values.get(index, 0)
+
+    def __setitem__(self, index: int, value: int) -> None:
+        assert 0 <= index < self.length
+        assert -(1 << 63) <= value < 1 << 63
+        self.values[index] = value
+
+
+class SparseFill:
+    def __init__(self, words: Sparse) -> None:
+        self.words = words
+
+    def fill(self, start: int, stop: int, step: int, value: int) -> None:
+        for index in range(start, stop, step):
+            self.words[index] = value
+
+
+def workload(rows: int, *, frames: int, max_order: int = 5, seed: int = 1, zone: int = 2) -> Requests:
+    """A mixed script around 60 % occupancy, with some allocations that fail and some that are split."""
+    rng = np.random.default_rng(seed)
+    live: list[tuple[int, int, int]] = []
+    script: list[tuple[int, int, int, int]] = []
+    used = slots = 0
+    for _ in range(rows):
+        if not live or rng.random() < (0.7 if used < 0.6 * frames else 0.3):
+            order = min(int(rng.geometric(0.5)) - 1, max_order)
+            script.append((ALLOC, order, slots, 0))
+            live.append((slots, 0, order))
+            slots += 1
+            used += 1 << order
+            continue
+        slot, offset, order = live.pop(int(rng.integers(len(live))))
+        if order and rng.random() < 0.2:
+            script.append((SPLIT, 0, slot, offset))
+            live += [(slot, offset + i, 0) for i in range(1 << order)]
+        else:
+            script.append((FREE, order, slot, offset))
+            used -= 1 << order
+    kind, order_, slot_, offset_ = zip(*script, strict=True)
+    return requests(kind, order_, slot_, offset_, zone=zone)
+
+
+def state(buddy: BuddyAllocator) -> dict[str, bytes]:
+    """All words there are."""
+    words = {name: values.tobytes() for name, values in buddy.buffers.items()}
+    if buddy.memory is not None:
+        words["memory"] = buddy.memory.words.tobytes()
+    return words
+
+
+def lists(buddy: BuddyAllocator) -> list[list[int]]:
+    """The free lists of all zones, orders and types, head to tail."""
+    return [
+        buddy.free_list(order, zone=zone.name, node=zone.node)
+        for zone in buddy.zones
+        for order in range(buddy.max_order + 1)
+    ]

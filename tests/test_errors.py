@@ -1,0 +1,71 @@
+"""One tree of exceptions, one grammar of messages."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from helpers import says
+
+from structpage import errors
+from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
+from structpage.errors import CorruptionError, InvalidArgument, OutOfRange, StructPageError, UnknownName, must
+
+BUILTIN = {
+    "InvalidArgument": ValueError, "LimitExceeded": ValueError, "OutOfRange": IndexError, "InvalidFree": ValueError,
+    "OutOfMemory": MemoryError, "UnknownName": LookupError, "MissingExtra": ImportError, "TraceError": ValueError,
+    "CorruptionError": RuntimeError,
+}  # fmt: skip
+
+
+def test_every_class_is_ours_and_a_builtin_kind():
+    classes = {
+        name: cls
+        for name, cls in inspect.getmembers(errors, inspect.isclass)
+        if cls.__module__ == errors.__name__ and cls is not StructPageError
+    }
+    assert classes.keys() == BUILTIN.keys()
+    for name, cls in classes.items():
+        assert issubclass(cls, StructPageError)
+        assert issubclass(cls, BUILTIN[name])
+        assert cls.request is None
+        assert cls.__doc__
+
+
+def test_must():
+    assert must("order", "at most 10", 11) == "order must be at most 10, not 11"
+
+
+def test_a_corruption_says_where():
+    error = CorruptionError("order", 3, 4, zone="DMA of node 0", list="order 3 Movable", pfn=8)
+    assert str(error) == "zone DMA of node 0, list order 3 Movable, PFN 8, order must be 3, not 4"
+    assert (error.field, error.expected, error.found) == ("order", 3, 4)
+    assert (error.zone, error.list, error.pfn) == ("DMA of node 0", "order 3 Movable", 8)
+    assert str(CorruptionError("tag", 1, 2)) == "tag must be 1, not 2"
+    assert str(CorruptionError("tag", 1, 2, pfn=0)) == "PFN 0, tag must be 1, not 2"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: an_int("n", 1.5), InvalidArgument, "n must be an int, not 1.5"),
+        (lambda: an_int("n", True), InvalidArgument, "n must be an int, not True"),
+        (lambda: an_int("n", "1"), InvalidArgument, "n must be an int, not '1'"),
+        (lambda: between("n", 4, 0, 3), InvalidArgument, "n must be between 0 and 3, not 4"),
+        (lambda: at_least("n", 0, 1), InvalidArgument, "n must be at least 1, not 0"),
+        (lambda: a_pfn(8, 8), OutOfRange, "PFN must be between 0 and 7, not 8"),
+        (lambda: a_range(7, 2, 8), OutOfRange, "range must be within the 8 frames of memory, not [7, 9)"),
+        (lambda: a_range(7, 0, 8), InvalidArgument, "count must be at least 1, not 0"),
+        (lambda: named("c", "x", ("a", "b")), UnknownName, "c must be one of a, b, not 'x'"),
+    ],
+)
+def test_arguments(call, error, message):
+    with pytest.raises(error, match=says(message)):
+        call()
+
+
+def test_numpy_integers_are_ints():
+    for value in (np.int64(3), np.uint64(3), np.uint8(3)):
+        assert type(an_int("n", value)) is int
+    assert a_range(np.uint64(1), np.uint64(2), 8) == (1, 3)
