@@ -16,7 +16,8 @@ REFUSED = [
     ("alloc", {"order": -1}, InvalidArgument, "order must be between 0 and 3, not -1"),
     ("alloc", {"order": 4}, InvalidArgument, "order must be between 0 and 3, not 4"),
     ("alloc", {"order": 1.0}, InvalidArgument, "order must be an int, not 1.0"),
-    ("alloc", {"order": 3}, OutOfMemory, "free memory must be with a block of order 3 or more, not with none above order 2"),
+    ("alloc", {"order": 3}, OutOfMemory,
+     "free memory must be with a Movable block of order 3 or more, not with none above order 2"),
     ("alloc", {"migratetype": 6}, InvalidArgument, "migratetype must be between 0 and 5, not 6"),
     ("alloc", {"align_order": 63}, InvalidArgument, "align_order must be between 0 and 62, not 63"),
     ("alloc", {"align_order": 5}, OutOfMemory, "align_order must be one that a free block of order 0 has, not 5"),
@@ -100,11 +101,14 @@ def test_a_used_memmap_is_refused():
 def test_an_order_larger_than_the_zone():
     buddy = BuddyAllocator(5)
     with pytest.raises(
-        OutOfMemory, match=says("free memory must be with a block of order 3 or more, not with none above order 2")
+        OutOfMemory,
+        match=says("free memory must be with a Movable block of order 3 or more, not with none above order 2"),
     ):
         buddy.alloc(3)
     buddy.alloc_range(0, 5)
-    with pytest.raises(OutOfMemory, match=says("free memory must be with a block of order 0 or more, not exhausted")):
+    with pytest.raises(
+        OutOfMemory, match=says("free memory must be with a Movable block of order 0 or more, not exhausted")
+    ):
         buddy.alloc()
 
 

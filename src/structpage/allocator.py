@@ -16,7 +16,7 @@ from structpage.arguments import a_pfn, a_range, an_int, at_least, between, name
 from structpage.consumers import Consumer, made
 from structpage.core.buddy import TO_TAIL
 from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
-from structpage.core.words import DEFAULT_TYPE, LANE_SHIFT, TYPE_MASK, TYPES
+from structpage.core.words import DEFAULT_TYPE, LANE_SHIFT, TYPE_MASK, TYPE_NAMES, TYPES
 from structpage.engines import Engine
 from structpage.errors import InvalidArgument, InvalidFree, OutOfMemory, must
 from structpage.frames import FrameMemory
@@ -94,7 +94,8 @@ class BuddyAllocator(AllocatorState):
         """Allocate a block of 2^order frames and return its PFN.
 
         `zone` is the highest zone that will do, by default the highest there is; lower ones and other nodes
-        follow by distance. `align_order` aligns the block to more than its size. Raises `OutOfMemory`,
+        follow by distance. `migratetype` is the list; there is no fallback, and all memory starts as `DEFAULT_TYPE`,
+        Movable. `align_order` aligns the block to more than its size. Raises `OutOfMemory`,
         `InvalidArgument`, `UnknownName`. O(max_order); with `align_order` above `order` O(blocks).
         """
         order = between("order", order, 0, self.max_order)
@@ -114,7 +115,9 @@ class BuddyAllocator(AllocatorState):
         self.engine.begin()
         pfn = self.core.alloc(order, migratetype, zone, owner)
         if pfn == NO_MEMORY:
-            raise OutOfMemory(must("free memory", f"with a block of order {order} or more", self._largest()))
+            raise OutOfMemory(
+                must("free memory", f"with a {TYPE_NAMES[migratetype]} block of order {order} or more", self._largest())
+            )
         self._raise_if(pfn)
         return self._handed_out(pfn, order)
 
@@ -132,11 +135,11 @@ class BuddyAllocator(AllocatorState):
         `InvalidFree` for a frame that is free, a tail, reserved, or of another order. O(max_order).
         """
         pfn = a_pfn(pfn, self.pages.frames)
+        if order is not None:
+            order = between("order", order, 0, self.max_order)
         memmap = self.core.memmap
         size = memmap.order_of(pfn)
         if not memmap.is_allocated_head(pfn) or (order is not None and size != order):
-            if order is not None:
-                order = between("order", order, 0, self.max_order)
             raise InvalidFree(why_not_allocated(self.pages, pfn, order))
         mt = memmap.lane_of(pfn) & TYPE_MASK
         if migratetype is not None:

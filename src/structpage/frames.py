@@ -112,7 +112,10 @@ class FrameMemory:
         return _rss(self._address, self._address + (self.frames << PAGE_SHIFT))
 
     def resident_frames(self, pfn: int, order: int = 0) -> int:
-        """Return how many of 2^order frames are resident now."""
+        """Return how many of 2^order frames the system has mapped.
+
+        Those are the frames written since they were discarded, and those read, behind which it maps its page of zeros.
+        """
         start, length = self._span(pfn, order)
         if self.simulated:
             block = self.words[start // 8 : (start + length) // 8]

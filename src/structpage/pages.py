@@ -96,7 +96,11 @@ class PageArray:
         return self.words.nbytes
 
     def claim(self, allocator: object) -> None:
-        """Give the memmap to an allocator, for good; raises `InvalidArgument` when it has one."""
+        """Give the memmap to an allocator, for good; raises `InvalidArgument` when it has one.
+
+        Its words are not read, which would make all of it resident: what was written to them by hand before is
+        overwritten where blocks are listed, and what is left `check()` finds.
+        """
         if self._allocator is not None:
             raise InvalidArgument(must("pages", "a memmap that no allocator has yet", f"that of {self._allocator!r}"))
         self._allocator = allocator

@@ -82,11 +82,13 @@ def _validate(buddy: BuddyAllocator, requests: Requests) -> None:
         "order": (requests.order, 0, buddy.max_order),
         "migratetype": (requests.migratetype, 0, TYPES - 1),
         "zone": (requests.zone, 0, len(buddy.buffers["zonelist"]) // (buddy.core.zones + 1) - 1),
-        "offset": (requests.offset, 0, buddy.pages.frames - 1),
     }
     for name, (column, least, most) in limits.items():
         _within(name, column, np.ones(len(column), np.bool_), least, most)
-    _within("slot", requests.slot, requests.kind != RELEASE, 0, len(requests) - 1)
+    released = requests.kind == RELEASE
+    _within("offset", requests.offset, released, 0, buddy.pages.frames - 1)
+    _within("offset", requests.offset, ~released, 0, (1 << 52) - 1)
+    _within("slot", requests.slot, ~released, 0, len(requests) - 1)
 
 
 def _within(name: str, column: Column, rows: npt.NDArray[np.bool_], least: int, most: int) -> None:

@@ -18,7 +18,7 @@ from structpage.core.buffers import Buffer, Memmap
 from structpage.core.memmap import OneWord, TwoWord
 from structpage.core.placements import BUILTIN
 from structpage.core.ranges import Ranges
-from structpage.core.words import LANE_SHIFT, TYPES, ZIDS
+from structpage.core.words import LANE_SHIFT, TAGS, TYPES, ZIDS
 from structpage.engines import Engine, engine_of
 from structpage.errors import CorruptionError, InvalidArgument, UnknownName, must
 from structpage.frames import FrameMemory
@@ -85,6 +85,8 @@ class AllocatorState:
         self.ranges = engine.adopt(Ranges(core))
         self.core, self.lists = self.ranges.buddy, self.ranges.buddy.lists
         for zone in self.zones:
+            for start, end in zone.holes:
+                self.pages.allocator[start:end] = TAGS["offline"]
             self.buffers["zone_start"][zone.number] = zone.start
             self.buffers["zone_end"][zone.number] = zone.end
         self.buffers["zonelist"].view(np.int64)[:] = zonelists(self.zones, wanted, slots)

@@ -28,7 +28,8 @@ def test_free_blocks_end_at_borders_and_holes():
     assert model.free_blocks() == {(0, 2), (4, 2), (8, 0), (10, 1)}
     assert model.free_blocks_of(zones[0]) == {(0, 2)}
     assert not model.is_free(2, 6)
-    assert model.is_reserved(9, 10)
+    assert not model.is_reserved(9, 10)
+    assert not model.is_free(9, 10)
 
 
 @given(shape=shapes(), data=st.data())

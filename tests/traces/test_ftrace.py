@@ -356,6 +356,22 @@ def test_random_bytes_are_a_typed_error_or_a_trace(data):
 
 
 @settings(max_examples=300)
+@example(at=52, byte=32)
+@given(at=st.integers(0, 90), byte=st.integers(0, 255))
+def test_one_changed_byte_costs_one_line_at_most(at, byte):
+    """A blank within a time stamp was once taken for two of them."""
+    line = b"     Web Content-0       [000] .....     0.000005: vmfold: (refresh_cpu_vm_stats+0x0/0x230)\n"
+    changed = bytearray(line)
+    changed[at % (len(line) - 1)] = byte
+    try:
+        events = read_trace(io.BytesIO(bytes(changed) + line))
+    except TraceError:
+        assert byte == 0  # which makes it a binary file
+    else:
+        assert len(events) >= 1
+
+
+@settings(max_examples=300)
 @given(trace_lines(), st.data())
 def test_flipped_bytes_never_lose_other_lines(lines, data):
     victim = data.draw(st.integers(0, len(lines) - 1))

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from structpage.errors import MissingExtra, must
 from structpage.testing.corruptions import KINDS, Corruption, corrupt, kinds_for
+from structpage.testing.drawing import picture_of, zone_from_picture
 from structpage.testing.model import Model, ModelError
-from structpage.testing.pictures import picture_of, zone_from_picture
 
 if TYPE_CHECKING:
     from structpage.testing.machine import buddy_machine

@@ -61,9 +61,10 @@ class Model:
         return zone is not None and end <= zone.end
 
     def reserved_set(self) -> set[int]:
-        """Return the frames that are neither free nor allocated, holes and frames of no zone among them."""
+        """Return the frames that are neither free nor allocated nor in a hole; frames of no zone are among them."""
         allocated = {pfn + i for pfn, order in self.blocks.items() for i in range(1 << order)}
-        return {*range(self.frames)} - self.free_set - allocated
+        holes = {pfn for zone in self.zones for start, end in zone.holes for pfn in range(start, end)}
+        return {*range(self.frames)} - self.free_set - allocated - holes
 
     def free_blocks(self) -> set[Block]:
         """Return the free blocks that eager merging makes of the free frames."""

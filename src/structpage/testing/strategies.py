@@ -13,8 +13,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from structpage.request import ALLOC, FREE, SPLIT, Requests
 from structpage.request import requests as requests_of
+from structpage.testing.drawing import BLOCKS
 from structpage.testing.model import Model
-from structpage.testing.pictures import BLOCKS
 from structpage.zones import ZONE_NAMES, Zone
 
 
@@ -122,7 +122,7 @@ def operations(*, max_frames: int = 64, max_order: int = 6) -> SearchStrategy[Op
 
 
 def _calls(method: str, **arguments: SearchStrategy[Any]) -> SearchStrategy[Operation]:
-    return st.fixed_dictionaries(arguments).map(lambda drawn: Operation(method, drawn))
+    return st.builds(Operation, st.just(method), st.fixed_dictionaries(arguments))
 
 
 @st.composite

@@ -145,6 +145,7 @@ def time_column(times: Sequence[bytes], clock: str) -> tuple[str, NDArray[np.int
     clock = clock or ("us" if b"." in times[0] else "counter")
     joined = b" ".join(times)
     size = np.fromiter(map(len, times), np.int64, len(times))
+    unbroken = joined.count(b" ") == len(times) - 1
     if clock == "us":
         # Six decimals each: then the digits without the points are the microseconds.
         points = np.cumsum(size + 1) - 8
@@ -154,7 +155,7 @@ def time_column(times: Sequence[bytes], clock: str) -> tuple[str, NDArray[np.int
         joined = joined.replace(b".", b"")
     else:
         usual = True
-    if usual and size.max() <= 18 and not joined.translate(None, _DIGITS + b" "):
+    if unbroken and usual and size.max() <= 18 and not joined.translate(None, _DIGITS + b" "):
         return clock, np.fromstring(joined, np.int64, sep=" "), np.zeros(len(times), np.bool_)
     stamps = np.array([_stamp(text, clock) for text in times], np.int64)
     return clock, stamps, stamps < 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from structpage import BuddyAllocator, Zone
 from structpage.errors import InvalidArgument
 from structpage.testing import Model, picture_of, zone_from_picture
-from structpage.testing import pictures as module
+from structpage.testing import drawing as module
 from structpage.testing.strategies import pictures
 
 
