@@ -127,10 +127,23 @@ def test_bad_lines_are_told_and_strict_stops(capsys, tmp_path):
     trace.write_text(TRACE + "  half of a li")
     status, _, err = run(capsys, "compare", trace, "--placement", "in-words")
     assert status == 0
-    assert err == f"{trace}: 1 bad lines, the first is line 3; they are left out\n"
+    assert err == f"{trace}: 1 bad line, left out; the first is line 3\n"
     status, _, err = run(capsys, "compare", trace, "--placement", "in-words", "--strict")
     assert status == 2
     assert "line 3" in err
+
+
+def test_unknown_events_and_lost_ones_are_told(capsys, tmp_path):
+    trace = tmp_path / "t.txt"
+    odd = TRACE.splitlines()[0].replace("mm_page_alloc: page=", "frobnicate: about ").split(" pfn=")[0]
+    trace.write_text(TRACE + odd + "\nCPU:0 [LOST 7 EVENTS]\n")
+    status, _, err = run(capsys, "compare", trace, "--placement", "in-words")
+    assert status == 0
+    assert err == f"{trace}: 7 lost events\n{trace}: 1 events of unknown kinds: frobnicate\n"
+    status, _, err = run(capsys, "import", trace, "--strict", "-o", tmp_path / "t.npz")
+    assert status == 2
+    assert err == f"structpage import: trace {trace} must be complete, not one with 7 lost events\n"
+    assert not (tmp_path / "t.npz").exists()
 
 
 def test_import_writes_what_compare_reads(capsys, tmp_path, monkeypatch):
