@@ -57,9 +57,9 @@ def test_a_refused_range_leaves_no_trace(picture, start, count, data):
     frames = buddy.pages.frames
     start, end = min(start, frames - 1), min(start + count, frames)
     end = max(end, start + 1)
-    method = data.draw(st.sampled_from(("alloc_range", "reserve", "release", "free_range")))
+    method = data.draw(st.sampled_from(("alloc_range", "reserve", "release")))
     before = state(buddy)
-    more = {"alloc_range": (MOVABLE, 0), "reserve": (MOVABLE,), "release": (MOVABLE,), "free_range": ()}[method]
+    more = {"alloc_range": (MOVABLE, 0), "reserve": (MOVABLE,), "release": (MOVABLE,)}[method]
     status = getattr(buddy.ranges, method)(start, end, *more)
     if status < 0:
         assert status == REFUSED

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from structpage.core.buddy import MERGE_LIKELY, Buddy
 from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
-from structpage.core.words import LANE_SHIFT, TYPE_MASK
+from structpage.core.words import LANE_SHIFT
 
 
 class Ranges(NamedTuple):
@@ -55,23 +55,6 @@ class Ranges(NamedTuple):
         if not self.is_reserved_range(start, stop):
             return REFUSED
         return self.hand_over(start, stop, mt, MERGE_LIKELY)
-
-    def free_range(self, start: int, stop: int) -> int:
-        """Free allocated blocks that make up a range exactly; 0, `REFUSED` or `CORRUPT`."""
-        memmap = self.buddy.memmap
-        pfn = start
-        while pfn < stop:
-            if not memmap.is_allocated_head(pfn):
-                return REFUSED
-            pfn += 1 << memmap.order_of(pfn)
-        if pfn != stop:
-            return REFUSED
-        status = 0
-        while start < stop and status == 0:
-            order = memmap.order_of(start)
-            status = self.buddy.free(start, order, memmap.lane_of(start) & TYPE_MASK)
-            start += 1 << order
-        return status
 
     # Taking out
 
