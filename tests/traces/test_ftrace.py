@@ -251,7 +251,7 @@ def test_the_message_of_a_bad_line():
         (b"\x00\x01\x02", "binary data"),
         (b"\x17\x08\x44tracing6", "a trace.dat file (run trace-cmd report on it)"),
         (b"PERFILE2", "a perf.data file (run perf script on it)"),
-        (gzip.compress(b""), "an empty file"),
+        (gzip.compress(b"", mtime=0), "an empty file"),
     ],
 )
 def test_files_that_are_no_traces(data, found):
