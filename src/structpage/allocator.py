@@ -14,7 +14,7 @@ import numpy as np
 
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
 from structpage.consumers import Consumer, made
-from structpage.core.buddy import TO_TAIL
+from structpage.core.buddy import MERGE_LIKELY, TO_TAIL
 from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
 from structpage.core.words import DEFAULT_TYPE, LANE_SHIFT, TYPE_MASK, TYPE_NAMES, TYPES
 from structpage.engines import Engine
@@ -190,10 +190,10 @@ class BuddyAllocator(AllocatorState):
         start, end = a_range(start, count, self.pages.frames)
         reference = self.pages.owners.reference(owner)
         self.engine.begin()
-        blocks_before = self.ranges.alloc_range(start, end, DEFAULT_TYPE, reference)
-        if blocks_before < 0 and blocks_before != CORRUPT:
+        status = self.ranges.alloc_range(start, end, DEFAULT_TYPE, reference)
+        if status < 0 and status != CORRUPT:
             raise OutOfMemory(why_not_free(self.pages, self.zones, start, end))
-        self._raise_if(blocks_before)
+        self._raise_if(status)
         pfn = start
         while pfn < end:
             order = self.core.memmap.order_of(pfn)
@@ -241,7 +241,7 @@ class BuddyAllocator(AllocatorState):
         for pfn, order in self._chunks(start, end):
             for hook in self._before_free:
                 hook(pfn, order)
-        self._raise_if(self.ranges.release(start, end, DEFAULT_TYPE))
+        self._raise_if(self.ranges.hand_over(start, end, DEFAULT_TYPE, MERGE_LIKELY))
         for pfn, order in self._chunks(start, end):
             for hook in self._after_free:
                 hook(pfn, order)

@@ -30,6 +30,11 @@ def list_name(index: int, orders: int) -> str:
     return f"order {index % orders} {TYPE_NAMES[mt] if mt < len(TYPE_NAMES) else f'type {mt}'}"
 
 
+def zone_title(zone: int) -> str:
+    """Return the readable name of a zone number: name and node."""
+    return f"{zone_name(zone)} of node {zone // ZIDS}"
+
+
 def check(buddy: BuddyAllocator) -> None:
     """Verify every invariant of an allocator; raises `CorruptionError`. O(frames + blocks)."""
     _check_tags(buddy)
@@ -67,7 +72,7 @@ class Place(NamedTuple):
 def _check_list(buddy: BuddyAllocator, index: int, listed: Listed) -> None:
     lane, order = divmod(index, buddy.core.orders)
     zone, mt = lane >> LANE_SHIFT, lane & TYPE_MASK
-    place = Place(f"{zone_name(zone)} of node {zone // ZIDS}", list_name(index, buddy.core.orders))
+    place = Place(zone_title(zone), list_name(index, buddy.core.orders))
     memmap, lists = buddy.core.memmap, buddy.lists
     walked: list[int] = []
     pfn = lists.first(index)
@@ -124,7 +129,7 @@ def _check_listed(
     for pfn, order in zip(heads.tolist(), orders.tolist(), strict=True):
         if pfn not in listed:
             zone = buddy.core.zone_at(pfn)
-            name = f"{zone_name(zone)} of node {zone // ZIDS}" if zone >= 0 else "none"
+            name = zone_title(zone) if zone >= 0 else "none"
             raise CorruptionError("list membership", "one list", "none", zone=name, list=f"order {order}", pfn=pfn)
 
 
@@ -135,7 +140,7 @@ def _check_counts(buddy: BuddyAllocator, listed: Listed) -> None:
         counted[zone * orders + order] += 1
     for index, found in enumerate(buddy.buffers["nr_free"].view(np.int64).tolist()):
         if found != counted[index]:
-            name = f"{zone_name(index // orders)} of node {index // orders // ZIDS}"
+            name = zone_title(index // orders)
             raise CorruptionError("nr_free", counted[index], found, zone=name, list=f"order {index % orders}")
 
 
@@ -186,7 +191,7 @@ def _check_tails(buddy: BuddyAllocator, heads: npt.NDArray[np.int64], sizes: npt
     layout = buddy.pages.layout
     fields = [layout.field(name, "tail") for name in ("order", "migratetype", "zid", "nid")]
     for field in fields:
-        of_head = field.get(words[heads[index]]) if layout.words == 1 or field.name != "head" else heads[index]
+        of_head = field.get(words[heads[index]])
         for tail, expected in _first(tails, of_head.astype(np.int64), field.get(words[tails]) != of_head):
             raise CorruptionError(field.name, expected, int(field.get(words[tail])), pfn=tail)
     if layout.words == 2:
@@ -202,6 +207,6 @@ def _check_merged(buddy: BuddyAllocator, listed: Listed) -> None:
         other = listed.get(pfn ^ (1 << order))
         if order < buddy.max_order and other is not None and other[:2] == (zone, order):
             list_ = list_name(mt * buddy.core.orders + order, buddy.core.orders)
-            name = f"{zone_name(zone)} of node {zone // ZIDS}"
+            name = zone_title(zone)
             found = f"both it and PFN {pfn ^ (1 << order)} free"
             raise CorruptionError("buddy", "merged when both are free", found, zone=name, list=list_, pfn=pfn)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from structpage.consumers.base import Consumer, Verdict
 from structpage.core.buddy import TO_TAIL
-from structpage.core.words import ISOLATE, LANE_SHIFT
+from structpage.core.words import ISOLATE, LANE_SHIFT, TYPE_MASK
 from structpage.zones import Zone
 
 CAPACITY = 32
@@ -99,7 +99,7 @@ class FreePageReporting(Consumer):
                     budget -= 1
                     pfn = lists.first(lst)
                     continue
-                self.buddy.ranges.take(pfn, order, lane & 7)
+                self.buddy.ranges.take(pfn, order, lane & TYPE_MASK)
                 batch.append((pfn, order, lane))
             pfn = after
 
