@@ -79,9 +79,9 @@ def test_a_refusal_is_of_one_type_everywhere(placement, stamp):
         ({"pages": 0}, InvalidArgument, "frames must be at least 1, not 0"),
         ({"max_order": 31}, InvalidArgument, "max_order must be between 0 and 30, not 31"),
         ({"max_order": -1}, InvalidArgument, "max_order must be between 0 and 30, not -1"),
-        ({"engine": "steam"}, UnknownName, "engine must be one of plain, probed, not 'steam'"),
+        ({"engine": "steam"}, UnknownName, "engine must be one of plain, compiled, probed, checked, not 'steam'"),
         ({"stamp": "some"}, UnknownName, "stamp must be one of every, head, not 'some'"),
-        ({"start": "full"}, UnknownName, "start must be one of free, reserved, not 'full'"),
+        ({"start": "full"}, UnknownName, "start must be one of free, reserved, deferred, not 'full'"),
         ({"memory": FrameMemory(2)}, InvalidArgument, "memory must be of at least 8 frames, not 2 frames"),
     ],
 )

@@ -18,7 +18,7 @@ from structpage.engines import plain
 from structpage.errors import CorruptionError
 from structpage.testing import ModelError, buddy_machine
 
-SOUND = {name: vars(Buddy)[name] for name in ("free_block", "rmqueue", "expand", "free", "alloc")}
+SOUND = {name: vars(Buddy)[name] for name in ("free_block", "rmqueue", "expand", "free", "deferred_grow_zone")}
 
 
 def listed(self, pfn, order, lane):
@@ -167,10 +167,10 @@ def broken(monkeypatch):
     plain._slotted.cache_clear()
 
 
-def run(placement="side-table", examples=60):
+def run(placement="side-table", examples=60, **options):
     """Run the state machine, from the same seed every time and without making a failure small."""
     run_state_machine_as_test(
-        buddy_machine(placement),
+        buddy_machine(placement, **options),
         settings=settings(
             max_examples=examples,
             stateful_step_count=30,
@@ -224,6 +224,50 @@ def test_broken_ranges_are_caught(broken, cls, name, method):
     broken(cls, name, method)
     with pytest.raises(Exception):  # noqa: B017, PT011  some end in an error of another kind
         run(examples=60)
+
+
+def never_moves_on(self, zone, count):
+    row = self.deferred[zone]
+    if row == 0:
+        return NO_MEMORY
+    start, end = self.deferred[row], self.deferred[row + 1]
+    status = SOUND["deferred_grow_zone"](self, zone, count)
+    self.deferred[row], self.deferred[row + 1], self.deferred[zone] = start, end, row
+    return status
+
+
+def forgets_what_is_behind_a_hole(self, zone, count):
+    row = self.deferred[zone]
+    status = SOUND["deferred_grow_zone"](self, zone, count)
+    if self.deferred[zone] != row:
+        self.deferred[zone] = 0
+    return status
+
+
+def gives_up_after_a_section(self, lane, order):
+    self.deferred_grow_zone(lane >> LANE_SHIFT, 1 << order)
+    return self.rmqueue(lane, order)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("deferred_grow_zone", never_moves_on),
+        ("deferred_grow_zone", forgets_what_is_behind_a_hole),
+        ("deferred_grow_zone", lambda self, zone, count: SOUND["deferred_grow_zone"](self, zone, self.frames)),
+        ("deferred_grow_zone", lambda self, zone, count: SOUND["deferred_grow_zone"](self, zone, 1)),
+        ("rmqueue_deferred", gives_up_after_a_section),
+        ("rmqueue_deferred", lambda self, lane, order: NO_MEMORY),
+        ("first_deferred", lambda self, zone: self.zone_end[zone]),
+        ("next_known", lambda self, pfn: self.zone_end[self.zone_at(pfn)]),
+    ],
+    ids=["never_moves_on", "forgets_what_is_behind_a_hole", "grows_by_all", "grows_by_one_section",
+         "gives_up_after_a_section", "never_grows", "deferred_as_reserved", "reserved_as_deferred"],
+)  # fmt: skip
+def test_broken_deferral_is_caught(broken, name, method):
+    broken(Buddy, name, method)
+    with pytest.raises((ModelError, CorruptionError)):
+        run(start="deferred", section_order=2, examples=100)
 
 
 def test_a_merge_at_the_wrong_end_is_seen_beside_another(broken):

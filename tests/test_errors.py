@@ -10,12 +10,20 @@ from helpers import says
 
 from structpage import errors
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
-from structpage.errors import CorruptionError, InvalidArgument, OutOfRange, StructPageError, UnknownName, must
+from structpage.errors import (
+    AccessError,
+    CorruptionError,
+    InvalidArgument,
+    OutOfRange,
+    StructPageError,
+    UnknownName,
+    must,
+)
 
 BUILTIN = {
     "InvalidArgument": ValueError, "LimitExceeded": ValueError, "OutOfRange": IndexError, "InvalidFree": ValueError,
     "OutOfMemory": MemoryError, "UnknownName": LookupError, "MissingExtra": ImportError, "TraceError": ValueError,
-    "CorruptionError": RuntimeError,
+    "CorruptionError": RuntimeError, "AccessError": RuntimeError,
 }  # fmt: skip
 
 
@@ -44,6 +52,13 @@ def test_a_corruption_says_where():
     assert (error.zone, error.list, error.pfn) == ("DMA of node 0", "order 3 Movable", 8)
     assert str(CorruptionError("tag", 1, 2)) == "tag must be 1, not 2"
     assert str(CorruptionError("tag", 1, 2, pfn=0)) == "PFN 0, tag must be 1, not 2"
+
+
+def test_a_wrong_access_says_where():
+    error = AccessError("index of link", "between 0 and 9", 10, operation="remove(PFN 5)", buffer="link", index=10)
+    assert str(error) == "remove(PFN 5): index of link must be between 0 and 9, not 10"
+    assert (error.operation, error.buffer, error.index, error.pfn) == ("remove(PFN 5)", "link", 10, None)
+    assert str(AccessError("answer", "0", 1, pfn=3)) == "answer must be 0, not 1"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ ROOT = Path(structpage.__file__).parent
 LAYERS = [
     {"core"},
     {"errors", "arguments", "mapping", "registry", "tables"},
-    {"pages", "frames", "zones", "owners", "engines"},
-    {"placing", "state", "allocator", "check", "refusal", "request", "replay", "consumers"},
+    {"pages", "frames", "zones", "owners", "engines", "metrics"},
+    {"placing", "state", "allocator", "check", "refusal", "request", "replay", "timeline", "consumers"},
     {"traces", "experiments", "display", "testing", "data"},
     {"cli", "__main__", "__init__"},
 ]

@@ -54,9 +54,11 @@ def test_replay_calls_and_engines_agree(placement, script, frames, stamp):
 
 def test_longer_than_a_chunk(monkeypatch):
     script = workload(500, frames=64)
-    whole = BuddyAllocator(64).replay(script)
-    monkeypatch.setattr("structpage.replay.CHUNK", 7)
-    assert BuddyAllocator(64).replay(script).answers.tolist() == whole.answers.tolist()
+    whole = BuddyAllocator(64, engine="plain").replay(script, every=10)
+    monkeypatch.setattr("structpage.engines.plain.AT_ONCE", 7)
+    cut = BuddyAllocator(64, engine="plain").replay(script, every=10)
+    assert cut.answers.tolist() == whole.answers.tolist()
+    assert cut.timeline.tobytes() == whole.timeline.tobytes()
 
 
 def test_the_digest_is_over_little_endian_words():

@@ -30,7 +30,9 @@ _NAMES = {
     "requests": "request",
     # Engines
     "PlainEngine": "engines",
+    "CompiledEngine": "engines",
     "ProbedEngine": "engines",
+    "CheckedEngine": "engines",
     # Consumers
     "Consumer": "consumers",
     "Verdict": "consumers",
@@ -56,6 +58,7 @@ _NAMES = {
     "requests_from": "traces",
     # Errors
     "StructPageError": "errors",
+    "AccessError": "errors",
     "CorruptionError": "errors",
     "InvalidArgument": "errors",
     "InvalidFree": "errors",
@@ -99,6 +102,8 @@ if TYPE_CHECKING:
     from structpage.core.buffers import Placement as Placement
     from structpage.core.buffers import Room as Room
     from structpage.core.status import CORRUPT as CORRUPT
+    from structpage.engines import CheckedEngine as CheckedEngine
+    from structpage.engines import CompiledEngine as CompiledEngine
     from structpage.engines import PlainEngine as PlainEngine
     from structpage.engines import ProbedEngine as ProbedEngine
     from structpage.errors import *  # noqa: F403

@@ -14,16 +14,16 @@ import numpy as np
 
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
 from structpage.consumers import Consumer, made
-from structpage.core.buddy import MERGE_LIKELY, TO_TAIL
+from structpage.core.buddy import MERGE_LIKELY
 from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
 from structpage.core.words import DEFAULT_TYPE, LANE_SHIFT, TYPE_MASK, TYPE_NAMES, TYPES
 from structpage.engines import Engine
 from structpage.errors import InvalidArgument, InvalidFree, OutOfMemory, must
 from structpage.frames import FrameMemory
 from structpage.pages import PageArray
-from structpage.refusal import corruption, why_not_allocated, why_not_free, why_not_reserved
+from structpage.refusal import corruption, why_no_block, why_not_allocated, why_not_free, why_not_reserved
 from structpage.state import AllocatorState
-from structpage.zones import Zone
+from structpage.zones import Zone, last_of_nodes
 
 if TYPE_CHECKING:
     from structpage.replay import Replay
@@ -35,13 +35,20 @@ class BuddyAllocator(AllocatorState):
 
     Parameters: `pages`, a memmap or a number of frames; `placement`, a name, a class, an entry point or
     `module:Class`; `zones`, by default one zone Normal of all frames; `max_order`, the largest order
-    (0-30, as the layout allows); `engine`, a name or an engine; `memory`, the frames' content, made when the
+    (0-30, as the layout allows); `engine`, a name or an engine, by default compiled
+    for long replays where numba is installed and plain for all else; `memory`, the frames' content, made when the
     placement or a consumer needs it; `stamp`, whether `"every"` frame of an allocation names its owner
-    or its `"head"` alone; `start`, whether all frames begin `"free"` or `"reserved"`; `consumers`, what else
-    has a claim on free pages, each a name, a class, or an object.
+    or its `"head"` alone; `start`, whether all frames begin `"free"`, `"deferred"` or `"reserved"`; `consumers`,
+    what else has a claim on free pages, each a name, a class, or an object; `section_order`, log2 of the frames that
+    are handed over at a time when they are deferred (15 on x86-64).
+
+    Deferred frames are free memory that no list has yet, as with CONFIG_DEFERRED_STRUCT_PAGE_INIT: of the last zone
+    of each node, all but the first section. An allocation for which the lists have no block hands over more; calls
+    that name frames (`alloc_at`, `alloc_within`, `alloc_range`, `reserve`, `release`, `place`) refuse those that are
+    deferred. Until then they cost nothing, whatever their number.
 
     Raises `LimitExceeded` beyond a stated limit of placement or layout, `UnknownName` for a name, `OutOfRange`
-    and `InvalidArgument` for zones or sizes. Cost: O(frames / 2^max_order) to hand the memory over.
+    and `InvalidArgument` for zones or sizes. Cost: O(frames / 2^max_order) for the frames that are handed over.
     """
 
     def __init__(
@@ -51,13 +58,14 @@ class BuddyAllocator(AllocatorState):
         *,
         zones: Iterable[Zone] | None = None,
         max_order: int = 10,
-        engine: str | Engine = "plain",
+        engine: str | Engine | None = None,
         memory: FrameMemory | None = None,
         stamp: str = "every",
         start: str = "free",
         consumers: Sequence[str | type | Consumer] = (),
+        section_order: int = 15,
     ) -> None:
-        named("start", start, ("free", "reserved"))
+        named("start", start, ("free", "reserved", "deferred"))
         self.consumers = tuple(made(consumer) for consumer in consumers)
         super().__init__(
             pages,
@@ -68,16 +76,17 @@ class BuddyAllocator(AllocatorState):
             memory=memory,
             needs_memory=bool(consumers),
             stamp=stamp,
+            deferred=start != "reserved",
+            section_order=section_order,
         )
         for consumer in self.consumers:
             consumer.attach(self)
         self._before_free = [consumer.before_free for consumer in self.consumers]
         self._after_free = [consumer.after_free for consumer in self.consumers]
         self._after_alloc = [consumer.after_alloc for consumer in self.consumers]
-        if start == "free":
-            for zone in self.zones:
-                for first, end in zone.present():
-                    self._raise_if(self.ranges.hand_over(first, end, DEFAULT_TYPE, TO_TAIL))
+        waiting = last_of_nodes(self.zones) if start == "deferred" else ()
+        for zone in self.zones:
+            self._grow(zone.number, 1 if zone in waiting else self.pages.frames)
 
     # Blocks
 
@@ -179,7 +188,7 @@ class BuddyAllocator(AllocatorState):
         start, end = a_range(start, an_int("end", end) - an_int("start", start), self.pages.frames)
         pfn = self.ranges.find_block(start, end, order, order)
         if pfn < 0:
-            raise OutOfMemory(must(f"range [{start}, {end})", f"with a free block of order {order}", "without"))
+            raise OutOfMemory(why_no_block(self, start, end, order))
         return self.alloc_at(pfn, order, owner=owner)
 
     def alloc_range(self, start: int, count: int, *, owner: object = None) -> int:
@@ -192,7 +201,7 @@ class BuddyAllocator(AllocatorState):
         self.engine.begin()
         status = self.ranges.alloc_range(start, end, DEFAULT_TYPE, reference)
         if status < 0 and status != CORRUPT:
-            raise OutOfMemory(why_not_free(self.pages, self.zones, start, end))
+            raise OutOfMemory(why_not_free(self, start, end))
         self._raise_if(status)
         pfn = start
         while pfn < end:
@@ -206,6 +215,8 @@ class BuddyAllocator(AllocatorState):
         count = at_least("count", count, 1)
         for zone in self.zones:
             pfn = self.ranges.find_run(zone.start, zone.end, count)
+            while pfn < 0 and self._grow(zone.number, count):
+                pfn = self.ranges.find_run(zone.start, zone.end, count)
             if pfn >= 0:
                 return self.alloc_range(pfn, count, owner=owner)
         raise OutOfMemory(must("count", "at most the longest run of free frames", count))
@@ -228,7 +239,7 @@ class BuddyAllocator(AllocatorState):
         start, end = a_range(start, count, self.pages.frames)
         status = self.ranges.reserve(start, end, DEFAULT_TYPE)
         if status < 0 and status != CORRUPT:
-            raise OutOfMemory(why_not_free(self.pages, self.zones, start, end))
+            raise OutOfMemory(why_not_free(self, start, end))
         self._raise_if(status)
         for pfn, order in self._chunks(start, end):
             self._handed_out(pfn, order)
@@ -237,18 +248,18 @@ class BuddyAllocator(AllocatorState):
         """Put reserved frames back to the free memory; raises `InvalidFree` if one is not reserved. O(frames)."""
         start, end = a_range(start, count, self.pages.frames)
         if not self.ranges.is_reserved_range(start, end):
-            raise InvalidFree(why_not_reserved(self.pages, self.zones, start, end))
+            raise InvalidFree(why_not_reserved(self, start, end))
         for pfn, order in self._chunks(start, end):
             for hook in self._before_free:
                 hook(pfn, order)
-        self._raise_if(self.ranges.hand_over(start, end, DEFAULT_TYPE, MERGE_LIKELY))
+        self._raise_if(self.core.hand_over(start, end, DEFAULT_TYPE, MERGE_LIKELY))
         for pfn, order in self._chunks(start, end):
             for hook in self._after_free:
                 hook(pfn, order)
 
     def _chunks(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         while start < end:
-            order = self.ranges.chunk(start, end)
+            order = self.core.chunk(start, end)
             yield start, order
             start += 1 << order
 
@@ -257,6 +268,8 @@ class BuddyAllocator(AllocatorState):
         for index in zonelist[: zonelist.index(-1)]:
             start, end = self.core.zone_start[index], self.core.zone_end[index]
             pfn = self.ranges.find_block(start, end, order, align)
+            while pfn < 0 and self._grow(index, 1 << align):
+                pfn = self.ranges.find_block(start, end, order, align)
             if pfn >= 0:
                 self._raise_if(self.ranges.take(pfn, order, mt))
                 self.core.memmap.mark_allocated(pfn, order, index << LANE_SHIFT | mt, reference)
@@ -268,7 +281,18 @@ class BuddyAllocator(AllocatorState):
             hook(pfn, order)
         return pfn
 
-    # Free lists as they are
+    # Memory and lists as they are
+
+    def hand_over_deferred(self) -> None:
+        """Hand over all frames that are deferred, ascending; O(those frames / 2^max_order)."""
+        for zone in self.zones:
+            self._grow(zone.number, self.pages.frames)
+
+    def _grow(self, zone: int, count: int) -> bool:
+        # Hand over at least `count` deferred frames of a zone, as far as there are; whether there were any.
+        status = self.core.deferred_grow_zone(zone, count)
+        self._raise_if(status)
+        return status == 0
 
     def place(self, blocks: Iterable[tuple[int, int, int]]) -> None:
         """List blocks `(pfn, order, migratetype)` of reserved frames at the tails, in order, merging nothing.
@@ -283,16 +307,16 @@ class BuddyAllocator(AllocatorState):
             if pfn % (1 << order):
                 raise InvalidArgument(must("PFN", f"a multiple of {1 << order} for order {order}", pfn))
             if not self.ranges.is_reserved_range(pfn, pfn + (1 << order)):
-                raise InvalidFree(why_not_reserved(self.pages, self.zones, pfn, pfn + (1 << order)))
+                raise InvalidFree(why_not_reserved(self, pfn, pfn + (1 << order)))
             self.core.place(pfn, order, self.core.zone_at(pfn) << LANE_SHIFT | mt)
 
     # Replay, check, pictures
 
-    def replay(self, requests: Requests) -> Replay:
+    def replay(self, requests: Requests, *, every: int = 0) -> Replay:
         """Run requests through the core's replay loop; see `structpage.replay.replay`."""
         from structpage.replay import replay
 
-        return replay(self, requests)
+        return replay(self, requests, every=every)
 
     def check(self) -> None:
         """Verify every invariant from the words, lists and counts; raises `CorruptionError`. O(frames)."""

@@ -12,6 +12,7 @@
         MissingExtra (ImportError)        an optional dependency is needed
         TraceError (ValueError)           a trace, capture or script that cannot be read
         CorruptionError (RuntimeError)    a broken invariant, with the place of it
+        AccessError (RuntimeError)        an access that the checked engine does not allow, with the place of it
 
 All messages speak one grammar, *subject must be rule, not value*, made by `must`.
 """
@@ -88,3 +89,26 @@ class CorruptionError(StructPageError, RuntimeError):
         place += [f"list {list}"] if list is not None else []
         place += [f"PFN {pfn}"] if pfn is not None else []
         super().__init__(f"{', '.join([*place, field])} must be {expected}, not {found}")
+
+
+class AccessError(StructPageError, RuntimeError):
+    """The checked engine met an access to what is out of bounds or somebody else's, or a wrong call or answer.
+
+    It is raised at the access, so what was done before it in the same operation stays done: the allocator is of no
+    further use. Attributes say where, each `None` where it does not apply: `operation`, the placement's method with
+    its arguments, `None` while the allocator's own code ran; `buffer` (name), `index`, and `pfn`.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        rule: str,
+        value: object,
+        *,
+        operation: str | None = None,
+        buffer: str | None = None,
+        index: int | None = None,
+        pfn: int | None = None,
+    ) -> None:
+        self.operation, self.buffer, self.index, self.pfn = operation, buffer, index, pfn
+        super().__init__(must(f"{operation}: {subject}" if operation else subject, rule, value))

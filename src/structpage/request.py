@@ -90,7 +90,7 @@ def requests(
     """Return requests from arrays, sequences or, for the last three, scalars; lengths must agree."""
     columns = [np.asarray(column, np.int64) for column in (kind, order, slot, offset, migratetype, zone)]
     try:
-        columns = [np.ascontiguousarray(column) for column in np.broadcast_arrays(*columns)]
+        columns = [column.copy() for column in np.broadcast_arrays(*columns)]
     except ValueError:
         lengths = ", ".join(str(column.size) for column in columns)
         raise InvalidArgument(must("columns", "of one length", lengths)) from None

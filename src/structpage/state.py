@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from structpage import mapping, placing, registry
+from structpage import mapping, metrics, placing, registry
 from structpage.arguments import between, named
 from structpage.core.buddy import Buddy
 from structpage.core.buffers import Buffer, Memmap
@@ -24,7 +24,7 @@ from structpage.errors import CorruptionError, InvalidArgument, UnknownName, mus
 from structpage.frames import FrameMemory
 from structpage.pages import PageArray
 from structpage.tables import html_table
-from structpage.zones import Zone, validated, zonelists
+from structpage.zones import Zone, deferred_table, validated, zonelists
 
 MEMMAPS: dict[str, type[TwoWord] | type[OneWord]] = {"two-word": TwoWord, "one-word": OneWord}
 STAMPS = {"every": 1, "head": 0}
@@ -40,16 +40,19 @@ class AllocatorState:
         *,
         zones: Iterable[Zone] | None,
         max_order: int,
-        engine: str | Engine,
+        engine: str | Engine | None,
         memory: FrameMemory | None,
         needs_memory: bool,
         stamp: str,
+        deferred: bool,
+        section_order: int,
     ) -> None:
         cls = placing.placement_class(placement)
         if not isinstance(pages, PageArray):
             pages = PageArray(pages, layout=placing.declared(cls).layout)
         self.pages = pages
         self.max_order = between("max_order", max_order, 0, 30)
+        self.section_order = between("section_order", section_order, 0, 62)
         self.zones = validated(zones, pages.frames)
         slots = max(zone.number for zone in self.zones) + 1
         lists = (slots << LANE_SHIFT) * (max_order + 1)
@@ -60,9 +63,9 @@ class AllocatorState:
         self.buffers: dict[str, mapping.Words] = {"words": pages.words}
         self.memory = _memory_for(pages, memory, needs_memory or placing.declared(cls).touches_free_pages)
         pages.claim(self)
-        self._build(cls, slots, lists)
+        self._build(cls, slots, lists, deferred_table(self.zones if deferred else (), slots))
 
-    def _build(self, cls: type, slots: int, lists: int) -> None:
+    def _build(self, cls: type, slots: int, lists: int, deferred: npt.NDArray[np.int64]) -> None:
         engine, pages = self.engine, self.pages
         word = engine.buffer("words", pages.words)
         linked = self.memory is not None and placing.declared(cls).touches_free_pages
@@ -78,9 +81,11 @@ class AllocatorState:
             self._new_buffer("zone_start", slots),
             self._new_buffer("zone_end", slots),
             self._new_buffer("zonelist", wanted * (slots + 1)),
+            self._new_buffer("deferred", len(deferred)),
             pages.frames,
             orders,
             slots,
+            self.section_order,
         )
         self.ranges = engine.adopt(Ranges(core))
         self.core, self.lists = self.ranges.buddy, self.ranges.buddy.lists
@@ -90,6 +95,7 @@ class AllocatorState:
             self.buffers["zone_start"][zone.number] = zone.start
             self.buffers["zone_end"][zone.number] = zone.end
         self.buffers["zonelist"].view(np.int64)[:] = zonelists(self.zones, wanted, slots)
+        self.buffers["deferred"].view(np.int64)[:] = deferred
 
     def _new_buffer(self, name: str, words: int) -> Buffer:
         if name in self.buffers:
@@ -131,8 +137,22 @@ class AllocatorState:
 
     @property
     def free_frames(self) -> int:
-        """Number of free frames, from the counts. O(zones x orders)."""
-        return int((self.free_counts << np.arange(self.core.orders)).sum())
+        """Number of free frames, from the counts; deferred ones are not among them. O(zones x orders)."""
+        return int(metrics.free_pages(self.free_counts))
+
+    @property
+    def deferred_frames(self) -> int:
+        """Number of frames that are still to be handed over. O(zones + holes)."""
+        return sum(end - start for zone in self.zones for start, end in self.deferred_ranges(zone))
+
+    def deferred_ranges(self, zone: Zone) -> list[tuple[int, int]]:
+        """Return the ranges of frames [start, end) of a zone that are still to be handed over, ascending."""
+        table = self.buffers["deferred"].tolist()
+        row, ranges = table[zone.number], list[tuple[int, int]]()
+        while row and table[row + 1]:
+            ranges.append((table[row], table[row + 1]))
+            row += 2
+        return ranges
 
     @property
     def metadata_bytes(self) -> int:
@@ -147,8 +167,9 @@ class AllocatorState:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} of order {order}" for order, count in enumerate(self.free_counts) if count)
+        waiting = f", {self.deferred_frames} deferred" if self.deferred_frames else ""
         return (
-            f"<BuddyAllocator: {self.placement}, {self.pages.frames} frames, {self.free_frames} free"
+            f"<BuddyAllocator: {self.placement}, {self.pages.frames} frames, {self.free_frames} free{waiting}"
             f"{': ' + counts if counts else ''}>"
         )
 
@@ -157,7 +178,8 @@ class AllocatorState:
             (zone.node, zone.name, *counts)
             for zone, counts in zip(self.zones, self.free_counts_by_zone.tolist(), strict=True)
         ]
-        caption = f"BuddyAllocator: {self.placement}, {self.free_frames} of {self.pages.frames} frames free"
+        waiting = f", {self.deferred_frames} deferred" if self.deferred_frames else ""
+        caption = f"BuddyAllocator: {self.placement}, {self.free_frames} of {self.pages.frames} frames free{waiting}"
         return html_table(caption, ("node", "zone", *range(self.core.orders)), rows)
 
     def _zone_index(self, name: str | None, node: int) -> int:

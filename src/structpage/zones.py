@@ -111,3 +111,19 @@ def zonelists(zones: Sequence[Zone], wanted: int, slots: int) -> npt.NDArray[np.
         usable.sort(key=lambda zone: (abs(zone.node - node), zone.node, -zone.zid))
         table[slot, : len(usable)] = [zone.number for zone in usable]
     return table.ravel()
+
+
+def deferred_table(zones: Sequence[Zone], slots: int) -> npt.NDArray[np.int64]:
+    """Return the table of deferred ranges, as `core.buddy` tells it, with all frames of `zones` deferred."""
+    places, rows = [0] * slots, list[int]()
+    for zone in zones:
+        present = zone.present()
+        if present:
+            places[zone.number] = slots + len(rows)
+            rows += [pfn for part in (*present, (0, 0)) for pfn in part]
+    return np.array(places + rows, np.int64)
+
+
+def last_of_nodes(zones: Iterable[Zone]) -> set[Zone]:
+    """Return the zone of each node that ends last: the only one that may have deferred frames."""
+    return set({zone.node: zone for zone in sorted(zones, key=lambda zone: zone.end)}.values())

@@ -182,8 +182,8 @@ def sparse_buddy(frames, max_order, stamp=0):
     end = Sparse(1)
     end[0] = frames
     return Buddy(
-        TwoWord(words, SparseFill(words), stamp), lists, Sparse(max_order + 1), Sparse(1), end, zonelist, frames,
-        max_order + 1, 1,
+        TwoWord(words, SparseFill(words), stamp), lists, Sparse(max_order + 1), Sparse(1), end, zonelist,
+        Sparse(1), frames, max_order + 1, 1, 15,
     )  # fmt: skip
 
 

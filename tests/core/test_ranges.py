@@ -33,7 +33,7 @@ def test_chunks_are_the_fewest_blocks(start, count, max_order):
     model = Model(300, max_order=max_order)
     pfn, chunks = start, []
     while pfn < start + count:
-        order = buddy.ranges.chunk(pfn, start + count)
+        order = buddy.core.chunk(pfn, start + count)
         chunks.append((pfn, order))
         pfn += 1 << order
     assert chunks == model.chunks(start, start + count)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from structpage import BuddyAllocator
 from structpage.core.buddy import Buddy
 from structpage.core.memmap import TwoWord
-from structpage.engines import PlainEngine, engine_of
+from structpage.engines import PlainEngine, ProbedEngine, engine_of
 from structpage.engines.plain import SliceFill, adopted
 
 
@@ -52,17 +53,52 @@ def test_inherited_methods_are_adopted():
     assert type(twin).mark_free is TwoWord.mark_free
 
 
+def test_whatever_a_class_has_is_adopted():
+    class Richer(TwoWord):
+        def _private(self):
+            return self.double(self.order_of(0))
+
+        @staticmethod
+        def double(number):
+            return 2 * number
+
+        @classmethod
+        def made(cls):
+            return cls.__name__
+
+        @property
+        def first(self):
+            return self.word[0]
+
+    words = np.full(8, 3 << 4, np.int64)
+    twin = adopted(Richer(memoryview(words), SliceFill(words), 1))
+    assert (twin._private(), twin.made(), twin.first) == (6, "Richer", 48)
+    assert twin._class is Richer
+    assert not hasattr(twin, "_replace")
+
+
 def test_an_engine_may_be_given():
     engine = PlainEngine()
     assert engine_of(engine) is engine
     assert BuddyAllocator(8, engine=engine).engine is engine
-    assert BuddyAllocator(8).engine.name == "plain"
     assert type(BuddyAllocator(8).core).alloc is Buddy.alloc
 
 
-def test_columns_and_rows():
-    values = np.array([1, -2, 3])
-    engine = PlainEngine()
-    assert list(engine.rows("kind", values)) == [1, -2, 3]
-    engine.column(values)[0] = 9
-    assert values[0] == 9
+@pytest.mark.parametrize("engine", [PlainEngine(), ProbedEngine()])
+def test_a_loop_sees_rows_as_tuples_of_ints_and_buffers_that_it_writes(engine, monkeypatch):
+    def loop(state, rows, written, number):
+        seen = list(rows)
+        written[0] = sum(map(sum, seen)) * number
+        return len(seen)
+
+    monkeypatch.setattr("structpage.engines.plain.AT_ONCE", 3)
+    monkeypatch.setattr("structpage.engines.probe.AT_ONCE", 3)
+    rows, written = (np.array([1, -2, 3, 4]), np.array([10, 20, 30, 40])), np.zeros(1, np.int64)
+    assert engine.run(loop, None, rows, (written,), 7) == 3
+    assert written.tolist() == [(1 - 2 + 3 + 60) * 7]
+
+
+def test_the_probed_engine_counts_a_row_as_an_operation():
+    engine = ProbedEngine()
+    engine.run(lambda state, rows: len(list(rows)), None, (np.zeros(5, np.int64),), ())
+    assert engine.operations == 5

@@ -20,6 +20,8 @@ class Unordered(SideTable):
 TestSideBySide = buddy_machine(PLACEMENTS).TestCase
 TestHeadsAlone = buddy_machine(["side-table", "one-word"], stamp="head").TestCase
 TestFromNothing = buddy_machine("in-words", start="reserved").TestCase
+TestDeferred = buddy_machine(PLACEMENTS, start="deferred", section_order=2).TestCase
+TestDeferredByTheFrame = buddy_machine("one-word", start="deferred", section_order=0).TestCase
 TestProbed = buddy_machine("in-page", engine="probed").TestCase
 TestUnordered = buddy_machine(Unordered).TestCase
 

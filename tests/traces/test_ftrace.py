@@ -315,8 +315,7 @@ def test_chunks_do_not_matter(monkeypatch):
     text = "".join([ALLOC, FREE, PREFIX + "steal: (f+0x0/0x1) zone=0x1\n", "rubbish\n", FREE, ALLOC] * 40)
     whole = read(text)
     for size in (1, 100, 333):
-        monkeypatch.setattr("structpage.traces.ftrace.CHUNK", size)
-        monkeypatch.setattr("structpage.traces.decoding.BLOCK", 7 * size)
+        monkeypatch.setattr("structpage.traces.decoding.BLOCK", size)
         monkeypatch.setattr("structpage.traces.columns._REMEMBERED", 1)
         assert whole.equals(read(text))
 

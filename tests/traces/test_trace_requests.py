@@ -11,7 +11,7 @@ from structpage.errors import InvalidArgument, TraceError
 from structpage.request import ALLOC, FREE, RELEASE, SPLIT
 from structpage.traces import read_capture, requests_from
 from structpage.traces.held import held_frames
-from structpage.traces.requests import zones_wanted
+from structpage.traces.gfp import zones_wanted
 
 NAMES = ("ALLOC", "FREE", "SPLIT", "RELEASE")
 

@@ -1,10 +1,11 @@
 """Blocks and runs of frames at chosen addresses: what a free list cannot give.
 
-Terminology: a *chunk* is the largest aligned block at a PFN that ends by a given frame, as in
-`__free_pages_memory` (Linux 6.1, mm/memblock.c); a *run* is free frames in a row, whatever blocks they are in.
+Terminology: a *run* is free frames in a row, whatever blocks they are in; chunks and deferred frames are told
+in `core.buddy`.
 
-Every method verifies the whole range before it changes anything, so a refusal leaves no trace. The type that
-is passed is the list for what is split off or put back: a free block's own type is not in every layout.
+Every method verifies the whole range before it changes anything, so a refusal leaves no trace. Deferred frames
+are refused: they are neither reserved nor free yet. The type that is passed is the list for what is split off or
+put back: a free block's own type is not in every layout.
 """
 
 from __future__ import annotations
@@ -21,29 +22,12 @@ class Ranges(NamedTuple):
 
     buddy: Buddy
 
-    def chunk(self, start: int, stop: int) -> int:
-        """Return the order of the chunk at `start`: aligned, whole before `stop`, within the orders."""
-        order = 0
-        while order + 1 < self.buddy.orders and start % (2 << order) == 0 and start + (2 << order) <= stop:
-            order += 1
-        return order
-
     # Putting in
 
-    def hand_over(self, start: int, stop: int, mt: int, where: int) -> int:
-        """Give reserved frames of one zone to the buddy, ascending in chunks; the words are not verified."""
-        lane = self.buddy.zone_at(start) << LANE_SHIFT | mt
-        status = 0
-        while start < stop and status == 0:
-            order = self.chunk(start, stop)
-            status = self.buddy.free_block(start, order, lane, where)
-            start += 1 << order
-        return status
-
     def is_reserved_range(self, start: int, stop: int) -> bool:
-        """Whether all frames are reserved and in one zone; O(frames)."""
+        """Whether all frames are reserved, not deferred, and in one zone; O(frames)."""
         zone = self.buddy.zone_at(start)
-        if zone < 0 or stop > self.buddy.zone_end[zone] or self.buddy.head_of(start) >= 0:
+        if zone < 0 or stop > self.buddy.first_deferred(zone) or self.buddy.head_of(start) >= 0:
             return False
         for pfn in range(start, stop):
             if not self.buddy.memmap.is_reserved(pfn):
@@ -54,7 +38,7 @@ class Ranges(NamedTuple):
         """Put reserved frames back to the free memory; 0, `REFUSED` or `CORRUPT`."""
         if not self.is_reserved_range(start, stop):
             return REFUSED
-        return self.hand_over(start, stop, mt, MERGE_LIKELY)
+        return self.buddy.hand_over(start, stop, mt, MERGE_LIKELY)
 
     # Taking out
 
@@ -105,7 +89,7 @@ class Ranges(NamedTuple):
         memmap = self.buddy.memmap
         head = self.buddy.head_of(start)
         end = head + (1 << memmap.order_of(head))
-        order = self.chunk(start, end if end < stop else stop)
+        order = self.buddy.chunk(start, end if end < stop else stop)
         status = self.take(start, order, mt)
         return order if status == 0 else status
 
@@ -165,8 +149,9 @@ class Ranges(NamedTuple):
         pfn = (start + step - 1) // step * step
         while pfn + (1 << order) <= stop and best_order > order:
             head = buddy.head_of(pfn)
-            after = pfn + 1
-            if head >= 0:
+            if head < 0:
+                after = buddy.next_known(pfn)
+            else:
                 held = buddy.memmap.order_of(head)
                 after = head + (1 << held)
                 if buddy.memmap.is_free_head(head) and order <= held < best_order:
@@ -180,7 +165,8 @@ class Ranges(NamedTuple):
 
         `start` must not lie inside a block. O(blocks, and reserved frames, in the range).
         """
-        memmap = self.buddy.memmap
+        buddy = self.buddy
+        memmap = buddy.memmap
         run = start
         pfn = start
         while pfn < stop:
@@ -192,6 +178,6 @@ class Ranges(NamedTuple):
                 pfn += 1 << memmap.order_of(pfn)
                 run = pfn
             else:
-                pfn += 1
+                pfn = buddy.next_known(pfn)
                 run = pfn
         return NO_MEMORY

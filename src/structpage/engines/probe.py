@@ -7,14 +7,14 @@ Terminology: a *touch* is one access to one 64-bit word; a *line* is 64 bytes, 8
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from structpage.core.buffers import Buffer, Fill
-from structpage.engines.plain import State, adopted
+from structpage.engines.plain import AT_ONCE, State, Words64, adopted
 from structpage.mapping import Words
 
 LINE_SHIFT = 3
@@ -81,8 +81,8 @@ class ProbedFill(NamedTuple):
 class ProbedEngine:
     """Runs the methods over probed buffers; about 3 times slower than plain.
 
-    Frame memory lies at physical address 0, the metadata behind it, each buffer on a page of its own. With
-    `trace`, every touch is kept, 8 bytes each, for `address_trace`.
+    Frame memory lies at physical address 0, the metadata behind it, each buffer from a line of its own on, as
+    memblock_alloc aligns to SMP_CACHE_BYTES. With `trace`, every touch is kept, 8 bytes each, for `address_trace`.
     """
 
     name = "probed"
@@ -94,13 +94,14 @@ class ProbedEngine:
         self.operation_lines = 0
         self._lines: set[int] = set()
         self._touches: array[int] = array("q")
+        self._starts: array[int] = array("q")
         self._next_base = 1 << 46  # behind any memory of the model, so that memory itself starts at 0
 
     def buffer(self, name: str, words: Words) -> Buffer:
         """Return the words as a buffer that notes its touches."""
         if name not in self.buffers:
             base = 0 if name == MEMORY else self._next_base
-            self._next_base += 0 if name == MEMORY else -(-words.nbytes // 4096) * 4096
+            self._next_base += 0 if name == MEMORY else -(-words.nbytes // 64) * 64
             probed = ProbedBuffer(name, words.view(np.int64).data, base, self._lines)
             probed.touches = self._touches if self.trace else None
             self.buffers[name] = probed
@@ -111,29 +112,38 @@ class ProbedEngine:
         self.buffer(name, words)
         return ProbedFill(self.buffers[name])
 
-    def column(self, values: npt.NDArray[np.int64]) -> Buffer:
-        """Return what a script writes to, one value a row or slot, as a buffer; it is not probed."""
-        return cast(Buffer, values.data)
-
-    def rows(self, name: str, values: npt.NDArray[np.int64]) -> Iterable[int]:
-        """Return a column of a script's requests; reading the next row of `kind` starts an operation."""
-        column: list[int] = values.tolist()
-        return self._marking(column) if name == "kind" else column
-
-    def _marking(self, kinds: list[int]) -> Iterator[int]:
-        for kind in kinds:
-            self.begin()
-            yield kind
-
     def adopt(self, state: State) -> State:
         """Return core state in the form in which this engine runs its methods fastest."""
         return cast(State, adopted(state))
+
+    def run(
+        self,
+        loop: Callable[..., int],
+        state: Any,
+        rows: Sequence[Words64],
+        written: Sequence[Words64],
+        *numbers: int,
+    ) -> int:
+        """Run a loop of the core over adopted state.
+
+        Reading the next row starts an operation; rows and what is `written` are not probed.
+        """
+        columns = (column[:AT_ONCE].tolist() for column in rows)
+        marked = self._marking(zip(*columns, strict=True))
+        return loop(state, marked, *(column.data for column in written), *numbers)
+
+    def _marking(self, rows: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+        for row in rows:
+            self.begin()
+            yield row
 
     def begin(self) -> None:
         """Note that another operation starts: lines are counted within each."""
         self.operations += 1
         self.operation_lines += len(self._lines)
         self._lines.clear()
+        if self.trace:
+            self._starts.append(len(self._touches))
 
     def reset(self) -> None:
         """Forget all that was noted, so that a count starts here."""
@@ -144,7 +154,7 @@ class ProbedEngine:
                 buffer.pages.clear()
         self.operations = self.operation_lines = 0
         self._lines.clear()
-        del self._touches[:]
+        del self._touches[:], self._starts[:]
 
     @property
     def lines_per_operation(self) -> float:
@@ -174,3 +184,8 @@ class ProbedEngine:
         rows["address"] = raw & ~7
         rows["write"] = raw & 1
         return rows
+
+    @property
+    def operation_starts(self) -> npt.NDArray[np.int64]:
+        """Where each operation begins in `address_trace`, ascending; int64, empty without `trace`."""
+        return np.array(self._starts, np.int64)

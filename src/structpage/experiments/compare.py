@@ -149,7 +149,7 @@ def _fill(row: np.void, figures: dict[str, Any]) -> None:
 def _time(work: workloads.Workload, cls: type, stamp: str) -> dict[str, Any]:
     spent = []
     for _ in range(TIMED_RUNS):
-        buddy = work.allocator(cls, stamp=stamp)
+        buddy = work.allocator(cls, engine="plain", stamp=stamp)
         begin = time.perf_counter_ns()
         result = buddy.replay(work.requests)
         spent.append(time.perf_counter_ns() - begin)

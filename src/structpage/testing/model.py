@@ -1,8 +1,9 @@
 """The reference model: an allocator that is too simple to be wrong, and slow.
 
-All it keeps is a set of free frames and a dict of allocated blocks; a frame in neither is reserved. It
+All it keeps is a set of free frames and a dict of allocated blocks; a frame in neither is reserved, or deferred. It
 chooses nothing: asked where a call may put a block (`where_...`), it answers with the set of PFNs that are
-right, and told what the allocator did (`alloc`, `free`, ...), it does the same or raises `ModelError`.
+right, and told what the allocator did (`alloc`, `free`, ...), it does the same or raises `ModelError`. To be asked for
+what the free frames have no room for makes deferred frames free, as it does in the allocator.
 
 Free blocks follow from free frames alone. Two free buddies of a zone always merge, at once, up to
 `max_order`, so whatever the history was, the free blocks are the largest aligned ones that are free as a
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from structpage.errors import must
-from structpage.zones import Zone, validated
+from structpage.zones import Zone, last_of_nodes, validated
 
 Block = tuple[int, int]
 """PFN of the head, and order."""
@@ -25,22 +26,30 @@ class ModelError(AssertionError):
 
 
 class Model:
-    """Frames of a machine, each free, allocated or reserved; `zones` and `start` are as in `BuddyAllocator`.
+    """Frames of a machine, each free, allocated, reserved or deferred; the parameters are those of `BuddyAllocator`.
 
-    `free_set` holds the free PFNs and `blocks` maps the head of each allocated block to its order.
+    `free_set` holds the free PFNs, `blocks` maps the head of each allocated block to its order, and `deferred` each
+    zone to the PFNs that it was not handed over yet.
     """
 
     def __init__(
-        self, frames: int, zones: Iterable[Zone] | None = None, *, max_order: int = 10, start: str = "free"
+        self,
+        frames: int,
+        zones: Iterable[Zone] | None = None,
+        *,
+        max_order: int = 10,
+        start: str = "free",
+        section_order: int = 15,
     ) -> None:
         self.frames, self.max_order = frames, max_order
         self.zones = validated(zones, frames)
         self.free_set: set[int] = set()
         self.blocks: dict[int, int] = {}
-        if start == "free":
-            for zone in self.zones:
-                for first, end in zone.present():
-                    self.free_set.update(range(first, end))
+        self.section = 1 << section_order
+        self.deferred: dict[Zone, list[int]] = {zone: [] for zone in self.zones}
+        for zone in self.zones if start != "reserved" else ():
+            self.deferred[zone] = [pfn for first, end in zone.present() for pfn in range(first, end)]
+            self.grow(zone, 1 if start == "deferred" and zone in last_of_nodes(self.zones) else frames)
 
     # Asking
 
@@ -61,10 +70,11 @@ class Model:
         return zone is not None and end <= zone.end
 
     def reserved_set(self) -> set[int]:
-        """Return the frames that are neither free nor allocated nor in a hole; frames of no zone are among them."""
+        """Return the frames that are neither free, deferred, allocated nor in a hole; those of no zone are among them."""
+        deferred = {pfn for waiting in self.deferred.values() for pfn in waiting}
         allocated = {pfn + i for pfn, order in self.blocks.items() for i in range(1 << order)}
         holes = {pfn for zone in self.zones for start, end in zone.holes for pfn in range(start, end)}
-        return {*range(self.frames)} - self.free_set - allocated - holes
+        return {*range(self.frames)} - self.free_set - deferred - allocated - holes
 
     def free_blocks(self) -> set[Block]:
         """Return the free blocks that eager merging makes of the free frames."""
@@ -93,15 +103,19 @@ class Model:
         default the highest of node 0.
         """
         for zone in self._zonelist(wanted):
-            blocks = self.free_blocks_of(zone)
-            if align_order > order:
-                places = self._smallest(blocks, zone.start, zone.end, order, align_order)
-            else:
-                sizes = [size for _, size in blocks if size >= order]
-                places = {pfn for pfn, size in blocks if size == min(sizes, default=-1)}
+            places = self._places(zone, order, align_order)
+            while not places and self.grow(zone, 1 << max(order, align_order)):
+                places = self._places(zone, order, align_order)
             if places:
                 return places
         return set()
+
+    def _places(self, zone: Zone, order: int, align_order: int) -> set[int]:
+        blocks = self.free_blocks_of(zone)
+        if align_order > order:
+            return self._smallest(blocks, zone.start, zone.end, order, align_order)
+        sizes = [size for _, size in blocks if size >= order]
+        return {pfn for pfn, size in blocks if size == min(sizes, default=-1)}
 
     def _zonelist(self, wanted: Zone | None) -> list[Zone]:
         if wanted is None:
@@ -125,9 +139,12 @@ class Model:
     def where_contig(self, count: int) -> set[int]:
         """Return the PFN that `count` frames in a row must get, the lowest in the first zone; or none."""
         for zone in self.zones:
-            for pfn in range(zone.start, zone.end - count + 1):
-                if self.is_free(pfn, pfn + count):
-                    return {pfn}
+            asked = True
+            while asked:
+                for pfn in range(zone.start, zone.end - count + 1):
+                    if self.is_free(pfn, pfn + count):
+                        return {pfn}
+                asked = self.grow(zone, count)
         return set()
 
     def chunks(self, start: int, end: int) -> list[Block]:
@@ -142,6 +159,18 @@ class Model:
         return blocks
 
     # Doing
+
+    def grow(self, zone: Zone, count: int) -> bool:
+        """Make deferred frames of a zone free, whole sections' worth of them, up to a section's end.
+
+        As many as `count`, or all there are; returns whether there were any.
+        """
+        waiting, given, last = self.deferred[zone], 0, -1
+        while waiting and (given < -(-count // self.section) * self.section or waiting[0] // self.section == last):
+            last = waiting[0] // self.section
+            self.free_set.add(waiting.pop(0))
+            given += 1
+        return given > 0
 
     def alloc(self, pfn: int, order: int) -> None:
         """Note that a block was allocated."""

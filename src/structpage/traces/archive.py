@@ -16,9 +16,10 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 from structpage.errors import LimitExceeded, TraceError, must
 from structpage.traces.capture import Capture, check_lists
 from structpage.traces.events import COLUMNS, Events
-from structpage.traces.packing import pack, unpack
+from structpage.traces.members import ColumnReader, read_column, read_json, write_column, write_json
+from structpage.traces.pairing import PageEvents
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
@@ -36,8 +38,6 @@ VERSION: Final = 1
 MAX_BYTES: Final = 1 << 31
 """Most bytes of all members together, decompressed: 60 million events or more."""
 
-# deflate makes at most 1032 bytes from one; a member that claims more lies about its size.
-_MOST_FROM_ONE: Final = 1040
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "time": np.dtype(np.int64),
     "cpu": np.dtype(np.int32),
@@ -98,12 +98,54 @@ def load(path: str | os.PathLike[str]) -> Capture | Events:
     Cost: 0.1 us per event. Memory for the columns.
 
     """
-    import struct
-    import zipfile
     from io import BytesIO
 
     source = Path(path)
-    data = source.read_bytes()
+    with _opened(source, BytesIO(source.read_bytes())) as archive:
+        events = _read_events(archive, _read_header(archive))
+        parts = _read_capture(archive)
+        return events if parts is None else Capture(**parts, events=events)
+
+
+def load_lists(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Return the free lists before the first event in a file that `save` wrote; `None` for a bare trace.
+
+    Raises:
+        TraceError: as `load`.
+        OSError: the file cannot be read.
+
+    """
+    source = Path(path)
+    with source.open("rb") as file, _opened(source, file) as archive:
+        _read_header(archive)
+        parts = _read_capture(archive)
+        return None if parts is None else parts["before"]
+
+
+def stream_pages(path: str | os.PathLike[str], rows: int) -> Iterator[PageEvents]:
+    """Yield the columns that requests are made of, `rows` at a time, of a file that `save` wrote.
+
+    Raises:
+        TraceError: as `load`, but for damage inside a column when that is reached.
+        OSError: the file cannot be read.
+
+    Cost: 0.1 us per event; memory for the rows.
+
+    """
+    source = Path(path)
+    with source.open("rb") as file, _opened(source, file) as archive:
+        header = _read_header(archive)
+        total, dtypes = header["rows"], _dtypes(header)
+        readers = [ColumnReader(archive, f"c{COLUMNS.index(name)}", total, dtypes[name]) for name in PageEvents._fields]
+        for start in range(0, total, rows):
+            yield PageEvents._make(reader.read(min(rows, total - start)) for reader in readers)
+
+
+@contextmanager
+def _opened(source: Path, file: BinaryIO) -> Iterator[ZipFile]:
+    import struct
+    import zipfile
+
     # A damaged file can bring out nearly everything in zipfile, json and numpy; all of it means the same.
     broken: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, struct.error, ArithmeticError)
     broken += (
@@ -117,8 +159,8 @@ def load(path: str | os.PathLike[str]) -> Capture | Events:
         ValueError,
     )
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
-            return _read(archive)
+        with zipfile.ZipFile(file) as archive:
+            yield archive
     except TraceError as error:
         raise TraceError(f"file {source.name}: {error}") from error
     except broken as error:
@@ -137,56 +179,42 @@ def _write(archive: ZipFile, trace: Capture | Events) -> None:
         for kind, table in events.details.items()
     ]
     header |= {name: getattr(events, name) for name in _PLAIN}
-    _write_json(archive, "header", header)
+    write_json(archive, "header", header)
     if isinstance(trace, Capture):
-        _write_json(archive, "capture", {name: getattr(trace, name) for name in _CAPTURE})
+        write_json(archive, "capture", {name: getattr(trace, name) for name in _CAPTURE})
     for number, name in enumerate(COLUMNS):
-        _write_member(archive, f"c{number}", pack(getattr(events, name)))
+        write_column(archive, f"c{number}", getattr(events, name))
     for number, table in enumerate(events.details.values()):
         for place, name in enumerate(table.dtype.names or ()):
-            _write_member(archive, f"d{number}.{place}", pack(np.ascontiguousarray(table[name])))
+            write_column(archive, f"d{number}.{place}", np.ascontiguousarray(table[name]))
 
 
-def _write_json(archive: ZipFile, name: str, value: dict[str, Any]) -> None:
-    import json
-
-    _write_member(archive, name, np.frombuffer(json.dumps(value).encode(), np.uint8))
-
-
-def _write_member(archive: ZipFile, name: str, array: NDArray[np.uint8]) -> None:
-    from io import BytesIO
-    from zipfile import ZIP_DEFLATED, ZipInfo
-
-    stream = BytesIO()
-    np.lib.format.write_array(stream, array, allow_pickle=False)
-    # The same date always, so that the same trace gives the same file.
-    info = ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0))
-    info.compress_type = ZIP_DEFLATED
-    archive.writestr(info, stream.getvalue())
-
-
-def _read(archive: ZipFile) -> Capture | Events:
+def _read_header(archive: ZipFile) -> dict[str, Any]:
     members = archive.infolist()
     if sum(member.file_size for member in members) > MAX_BYTES:
         raise TraceError(must("members", f"of at most {MAX_BYTES} bytes together", "more"))
     if "header.npy" not in archive.namelist():
         found = ", ".join(archive.namelist()[:5]) or "an empty one"
         raise TraceError(must("archive", "one with a member header", found))
-    header = _read_json(archive, "header")
+    header = read_json(archive, "header")
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         found = f"{str(header.get('format'))[:40]!r}, version {str(header.get('version'))[:20]}"
         raise TraceError(must("format", f"{FORMAT!r}, version {VERSION}", found))
-    events = _read_events(archive, header)
+    return header
+
+
+def _read_capture(archive: ZipFile) -> dict[str, Any] | None:
+    # All of a capture but its events.
     if "capture.npy" not in archive.namelist():
-        return events
-    parts = _read_json(archive, "capture")
+        return None
+    parts = read_json(archive, "capture")
     for name, kind in _CAPTURE.items():
         if not isinstance(parts[name], kind):
             found = type(parts[name]).__name__
             raise TraceError(must(f"part {name} of the capture", f"a {kind.__name__}", found))
     for name in ("before", "after"):
         check_lists(parts[name], name)
-    return Capture(**{name: parts[name] for name in _CAPTURE}, events=events)
+    return {name: parts[name] for name in _CAPTURE}
 
 
 def _read_events(archive: ZipFile, header: dict[str, Any]) -> Events:
@@ -195,15 +223,18 @@ def _read_events(archive: ZipFile, header: dict[str, Any]) -> Events:
         if not all(isinstance(text, str) for text in plain[name]):
             raise TraceError(must(f"table {name}", "of texts", "other"))
         plain[name] = tuple(plain[name])
-    rows, kinds = header["rows"], len(plain["kinds"])
-    dtypes = {"kind": np.dtype(np.uint8 if kinds <= 1 << 8 else np.uint16), **_DTYPES}
+    rows, dtypes = header["rows"], _dtypes(header)
     columns: dict[str, Any] = {
-        name: _read_column(archive, f"c{number}", rows, dtypes[name]) for number, name in enumerate(COLUMNS)
+        name: read_column(archive, f"c{number}", rows, dtypes[name]) for number, name in enumerate(COLUMNS)
     }
-    _check_codes("kind", columns["kind"], kinds)
+    _check_codes("kind", columns["kind"], len(plain["kinds"]))
     _check_codes("context", columns["context"], len(plain["contexts"]))
     details = dict(_read_details(archive, header["details"], rows, len(plain["strings"])))
     return Events(**columns, details=details, **plain)
+
+
+def _dtypes(header: dict[str, Any]) -> dict[str, np.dtype[Any]]:
+    return {"kind": np.dtype(np.uint8 if len(header["kinds"]) <= 1 << 8 else np.uint16), **_DTYPES}
 
 
 def _read_details(
@@ -212,7 +243,7 @@ def _read_details(
     for number, (kind, count, columns) in enumerate(tables):
         dtype = np.dtype([(name, {"<i8": np.int64, "<i4": np.int32}[text]) for name, text in columns])
         found = [
-            _read_column(archive, f"d{number}.{place}", count, dtype[name])
+            read_column(archive, f"d{number}.{place}", count, dtype[name])
             for place, name in enumerate(dtype.names or ())
         ]
         table = np.empty(count, dtype)
@@ -226,41 +257,6 @@ def _read_details(
         yield kind, table
 
 
-def _read_column(archive: ZipFile, name: str, rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    packed = _read_member(archive, name, 2)
-    if packed.shape[1] != rows:
-        raise TraceError(must(f"member {name}", f"of {rows} rows", packed.shape[1]))
-    return unpack(packed, dtype)
-
-
 def _check_codes(name: str, column: NDArray[Any], count: int) -> None:
     if len(column) and not (int(column.min()) >= -1 and int(column.max()) < count):
         raise TraceError(must(f"column {name}", f"of codes below {count}", int(column.max())))
-
-
-def _read_json(archive: ZipFile, name: str) -> dict[str, Any]:
-    import json
-
-    found = json.loads(_read_member(archive, name, 1).tobytes())
-    if not isinstance(found, dict):
-        raise TraceError(must(f"member {name}", "a JSON object", type(found).__name__))
-    return found
-
-
-def _read_member(archive: ZipFile, name: str, dimensions: int) -> NDArray[np.uint8]:
-    # The array is a view of the member's bytes, so no shape can make it larger than those.
-    from io import BytesIO
-
-    info = archive.getinfo(name + ".npy")
-    if info.file_size > _MOST_FROM_ONE * (info.compress_size + 1):
-        rule = f"of at most {_MOST_FROM_ONE} bytes from one"
-        raise TraceError(must(f"member {name}", rule, info.file_size))
-    data = archive.read(info)
-    stream = BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise TraceError(must(f"member {name}", "of npy version 1.0", version))
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if len(shape) != dimensions or fortran or dtype != np.uint8:
-        raise TraceError(must(f"member {name}", f"uint8 in {dimensions} dimensions", f"{dtype} {shape}"))
-    return np.frombuffer(data, np.uint8, offset=stream.tell()).reshape(shape)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from structpage.errors import TraceError, must
 from structpage.traces.events import Events
-from structpage.traces.ftrace import read_trace
+from structpage.traces.ftrace import read_trace, stream_trace
 
 START_MARK: Final = "ORACLE STOP0"
 END_MARK: Final = "ORACLE STOP1"
@@ -74,44 +74,75 @@ def read_capture(folder: str | os.PathLike[str]) -> Capture:
     Cost: that of `read_trace`.
 
     """
+    path = _complete(folder)
+    meta = read_json(path, "meta.json")
+    before, after = read_lists(path, "before"), read_lists(path, "after")
+    proc = {f"{name}/{file.name}": _text(file) for name in TEXT_FOLDERS for file in _files(path / name)}
+    probes = _find(path, "kprobe_events")
+    (events,) = replay_window([read_trace(_find(path, "trace.txt") or path)], path.name)
+    kernel, definitions = kernel_version(meta, proc), _text(probes) if probes else ""
+    return Capture(path.name, kernel, meta, events, before, after, proc, definitions)
+
+
+def stream_capture(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], Iterator[Events]]:
+    """Return the free lists of a capture at its start, and its events between the marks, part by part.
+
+    Raises:
+        TraceError: as `read_capture`; for the trace, when the part is read.
+        OSError: the folder or a file cannot be read.
+
+    Cost: that of `stream_trace`.
+
+    """
+    path = _complete(folder)
+    return read_lists(path, "before"), replay_window(stream_trace(_find(path, "trace.txt") or path), path.name)
+
+
+def _complete(folder: str | os.PathLike[str]) -> Path:
     path = Path(folder)
     needed = ("meta.json", "trace.txt", "freelists_before.json", "freelists_after.json")
     missing = [name for name in needed if _find(path, name) is None]
     if missing:
         raise TraceError(must(f"capture {path.name}", "a folder with " + missing[0], _what(path)))
-    meta = read_json(path, "meta.json")
-    before, after = (read_json(path, f"freelists_{when}.json") for when in ("before", "after"))
-    check_lists(before, f"{path.name}/freelists_before.json")
-    check_lists(after, f"{path.name}/freelists_after.json")
-    proc = {f"{name}/{file.name}": _text(file) for name in TEXT_FOLDERS for file in _files(path / name)}
-    probes = _find(path, "kprobe_events")
-    trace = _find(path, "trace.txt")
-    events = replay_window(read_trace(trace or path), path.name)
-    kernel, definitions = kernel_version(meta, proc), _text(probes) if probes else ""
-    return Capture(path.name, kernel, meta, events, before, after, proc, definitions)
+    return path
 
 
-def replay_window(events: Events, name: str) -> Events:
-    """Return the events strictly between the two marks of the stops.
+def read_lists(folder: Path, when: str) -> dict[str, Any]:
+    """Return the free lists of a capture, `"before"` or `"after"`; raises `TraceError` as `read_capture` does."""
+    lists = read_json(folder, f"freelists_{when}.json")
+    check_lists(lists, f"{folder.name}/freelists_{when}.json")
+    return lists
+
+
+def replay_window(parts: Iterable[Events], name: str) -> Iterator[Events]:
+    """Yield the events strictly between the two marks of the stops, of a trace that comes in parts.
 
     Raises:
         TraceError: a mark is missing, or the second stands before the first; `name` is the trace's.
 
     """
-    marks = {START_MARK: -1, END_MARK: -1}
+    begun = False
+    for events in parts:
+        stop = _row_of(events, END_MARK)
+        start = -1 if begun else _row_of(events, START_MARK)
+        if not begun and stop > -1 and not -1 < start < stop:
+            raise TraceError(must(f"capture {name}", "a trace with its marks in order", f"{END_MARK} first"))
+        begun = begun or start > -1
+        if begun:
+            yield events[start + 1 : stop if stop > -1 else None]
+            if stop > -1:
+                return
+    mark = END_MARK if begun else START_MARK
+    raise TraceError(must(f"capture {name}", f"a trace with the mark {mark}", "one without"))
+
+
+def _row_of(events: Events, mark: str) -> int:
+    # The row of the first such mark, or -1.
     table = events.details.get("tracing_mark_write")
-    if table is not None and "text" in (table.dtype.names or ()):
-        texts = events.texts("tracing_mark_write", "text")
-        for row, text in zip(table["event"].tolist(), texts, strict=True):
-            if text in marks:
-                marks[text] = row
-    for mark, row in marks.items():
-        if row < 0:
-            raise TraceError(must(f"capture {name}", f"a trace with the mark {mark}", "one without"))
-    start, stop = marks.values()
-    if stop < start:
-        raise TraceError(must(f"capture {name}", "a trace with its marks in order", f"{END_MARK} first"))
-    return events[start + 1 : stop]
+    if table is None or "text" not in (table.dtype.names or ()):
+        return -1
+    texts = events.texts("tracing_mark_write", "text")
+    return int(table["event"][texts.index(mark)]) if mark in texts else -1
 
 
 def kernel_version(meta: dict[str, Any], proc: dict[str, str]) -> str:

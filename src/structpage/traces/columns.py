@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,73 +11,98 @@ from numpy.typing import NDArray
 from structpage.errors import TraceError, must
 from structpage.traces.events import COLUMNS, EVENT_KINDS, Events
 from structpage.traces.fields import read_fields
-from structpage.traces.lines import cut_head, shown
+from structpage.traces.lines import Parts, cut_blanked, cut_head, shown
 from structpage.traces.tables import BAD, Codes, DetailTables, Texts
 
 MAX_PFN: Final = (1 << 52) - 1
 """The last frame of a 64-bit address space of 4 KiB pages; a higher number is no PFN."""
 
-# Distinct bodies remembered from chunk to chunk; events with pointers have a body each.
+# Distinct lines remembered from chunk to chunk; events with pointers are a distinct line each.
 _REMEMBERED: Final = 20_000
-_PAGE_KINDS: Final = 6  # the first of EVENT_KINDS: a line of these has page= and pfn=
+_PAGE_KINDS: Final = frozenset(EVENT_KINDS[:6])  # a line of these has page= and pfn=
 _NULL_KINDS: Final = (0, 3)  # mm_page_alloc and _zone_locked print pfn=0x0 if there is no page
 _NAME: Final = re.compile(r"(?:[\w.-]+:)?([\w.-]{1,100}):")
 _MICROSECONDS: Final = re.compile(rb"(\d{1,12})\.(\d{6})\d{0,3}")
 _COUNTER: Final = re.compile(rb"\d{1,18}")
-_DIGITS: Final = b"0123456789"
-_HEX_DIGITS: Final = b"0123456789abcdefx"
-
+_BODY_BITS: Final = 32
 
 Column = NDArray[np.int64]
 
 
-class Columns:
-    """The columns of a trace that is being read. `len()` is the number of events so far."""
+class Read(NamedTuple):
+    """An event that was read by itself: its code, its time stamp in the trace's clock, and its PFN or -1."""
 
-    def __init__(self) -> None:
-        self.clock = ""
+    code: int
+    time: int
+    pfn: int
+
+
+class Columns:
+    """The columns of a trace that is being read. `len()` is the number of events so far.
+
+    A *code* stands for all of an event but its two numbers. `known` has the codes of blanked lines; all are void
+    after the next `forget`.
+    """
+
+    def __init__(self, clock: str = "") -> None:
+        self.clock = clock
         self._kinds, self._contexts = Texts(), Texts()
         for name in EVENT_KINDS:
             self._kinds.setdefault(name, len(self._kinds))
         self._heads = Codes[bytes](self._head, 3)
-        self._bodies = Codes[tuple[bytes, bytes]](self._body, 5)
+        self._bodies = Codes[tuple[bytes, bytes, bytes]](self._body, 5)
+        self.known: dict[bytes, int] = {}
         self._details = DetailTables()
         self._chunks: list[tuple[NDArray[Any], ...]] = []
         self._length = 0
+        none = np.zeros(0, np.int64)
+        self._take(none.reshape(0, 3), none, none.reshape(0, 5), none)
 
     def __len__(self) -> int:
         return self._length
 
-    def extend(
-        self,
-        clock: str,
-        heads: Sequence[bytes],
-        time: NDArray[np.int64],
-        names: Sequence[bytes],
-        pfn: NDArray[np.int64],
-        rests: Sequence[bytes],
-        bad: NDArray[np.bool_],
-    ) -> NDArray[np.bool_]:
-        """Append a chunk of events.
+    def forget(self) -> None:
+        """Forget all codes, if there are so many that they take too much memory."""
+        if max(len(self.known), len(self._heads), len(self._bodies)) > _REMEMBERED:
+            self.known.clear()
+            self._heads.clear()
+            self._bodies.clear()
 
-        `heads`, `names` and `rests` are parts of lines; `clock` and `time` are of `time_column`, and `pfn` of
-        `pfn_column`; events in `bad` are not taken. Returns which were not taken, those of `bad` among them.
+    def learn(self, blanked: bytes) -> int:
+        """Return the code of a blanked line, and add it to `known`; `BAD` if its numbers are not a good event's."""
+        parts = cut_blanked(blanked)
+        if parts is None:
+            return BAD
+        clock = "us" if b"." in parts.time else "counter"
+        code = self._code(parts) if clock == (self.clock or clock) else BAD
+        if code != BAD:
+            self.clock, self.known[blanked] = clock, code
+        return code
 
-        Cost: three look-ups per event and a dozen numpy passes over the chunk.
+    def read(self, parts: Parts) -> Read:
+        """Return an event from its parts.
+
+        Raises:
+            TraceError: it is a bad one.
+
         """
-        self._heads.shrink(_REMEMBERED)
-        self._bodies.shrink(_REMEMBERED)
-        count = len(heads)
-        head = self._heads.codes(heads, count)
-        body = self._bodies.codes(zip(names, rests, strict=True), count)
-        bad = bad | (head == BAD) | (body == BAD)
-        if not bad.all():
-            self.clock = clock
-            rows = self._bodies.rows()
-            bad |= (rows[body, 0] < _PAGE_KINDS) & (pfn < 0)
-            good = slice(None) if not bad.any() else ~bad
-            self._take(self._heads.rows()[head[good]], time[good], rows[body[good]], pfn[good])
-        return bad
+        clock = self.clock or ("us" if b"." in parts.time else "counter")
+        read = Read(self._code(parts), _stamp(parts.time, clock), _pfn(parts.pfn) if parts.pfn else -1)
+        if read.code == BAD or read.time < 0 or (parts.pfn and read.pfn < 0):
+            raise TraceError(must("event", "one with a time, a PFN and fields that can be", shown(parts.rest)))
+        self.clock = clock
+        return read
+
+    def extend(self, codes: Column, time: Column, pfn: Column) -> None:
+        """Append events. Cost: a dozen numpy passes over them."""
+        if len(codes):
+            head = self._heads.rows()[codes >> _BODY_BITS]
+            self._take(head, time, self._bodies.rows()[codes & ((1 << _BODY_BITS) - 1)], pfn)
+
+    def _code(self, parts: Parts) -> int:
+        head = self._heads[parts.head]
+        body = self._bodies[parts.name, parts.rest, parts.pfn[:1]]
+        return BAD if BAD in (head, body) else head << _BODY_BITS | body
 
     def _take(self, head: Column, time: Column, body: Column, pfn: Column) -> None:
         cpu, pid, context = head.T
@@ -103,16 +126,18 @@ class Columns:
         head = cut_head(text)
         return head.cpu, head.pid, self._contexts[head.context]
 
-    def _body(self, key: tuple[bytes, bytes]) -> tuple[int, int, int, int, int]:
+    def _body(self, key: tuple[bytes, bytes, bytes]) -> tuple[int, int, int, int, int]:
         name = _NAME.fullmatch(key[0].decode("utf-8", "replace"))
         if name is None or len(self._kinds) >= 1 << 16:
             raise TraceError(must("event", "a name and a colon", shown(key[0])))
+        if name[1] in _PAGE_KINDS and not key[2]:
+            raise TraceError(must(f"event {name[1]}", "one with page= and pfn=", shown(key[1])))
         fields = read_fields(name[1], key[1].decode("utf-8", "replace"))
         entry = self._details[name[1]].add(fields.details) if fields.details else -1
         return self._kinds[name[1]], fields.order, fields.migratetype, fields.gfp, entry
 
     def events(self, *, lost: int, bad_lines: int, first_bad_line: int | None, notes: tuple[str, ...]) -> Events:
-        """Return what was read, which must be at least one event. Cost: one copy of the columns."""
+        """Return what was read. Cost: one copy of the columns."""
         parts = zip(*self._chunks, strict=True)
         columns: dict[str, Any] = dict(zip(COLUMNS, map(np.concatenate, parts), strict=True))
         if len(self._kinds) <= 1 << 8:
@@ -132,77 +157,17 @@ class Columns:
         )
 
 
-def time_column(times: Sequence[bytes], clock: str) -> tuple[str, NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the clock, the time stamps in its unit, and which of them are bad.
-
-    Args:
-        times: texts, `secs.usecs` (or nanoseconds, rounded down), or a number without a point.
-        clock: the trace's clock, or `""` before its first event, when the first good text tells it.
-
-    Cost: 0.1 us per time stamp; 1 us where they are not all of the usual form.
-
-    """
-    clock = clock or _clock_of(times)
-    joined = b" ".join(times)
-    size = np.fromiter(map(len, times), np.int64, len(times))
-    unbroken = joined.count(b" ") == len(times) - 1
-    if clock == "us":
-        # Six decimals each: then the digits without the points are the microseconds.
-        points = np.cumsum(size + 1) - 8
-        text = np.frombuffer(joined, np.uint8)
-        usual = int(size.min()) > 7 and joined.count(b".") == len(times)
-        usual = usual and bool((text[points] == ord(".")).all())
-        joined = joined.replace(b".", b"")
-    else:
-        usual = True
-    if unbroken and usual and size.max() <= 18 and not joined.translate(None, _DIGITS + b" "):
-        return clock, np.fromstring(joined, np.int64, sep=" "), np.zeros(len(times), np.bool_)
-    stamps = np.array([_stamp(text, clock) for text in times], np.int64)
-    return clock, stamps, stamps < 0
-
-
-def _clock_of(times: Sequence[bytes]) -> str:
-    # The first stamp that is one tells; a broken line before it does not.
-    for text in times:
-        if _MICROSECONDS.fullmatch(text):
-            return "us"
-        if _COUNTER.fullmatch(text):
-            return "counter"
-    return "us"
-
-
 def _stamp(text: bytes, clock: str) -> int:
+    # In microseconds, finer ones rounded down, or as it is; -1 for a bad one.
     if clock == "counter":
         return int(text) if _COUNTER.fullmatch(text) else -1
     parts = _MICROSECONDS.fullmatch(text)
     return int(parts[1]) * 1_000_000 + int(parts[2]) if parts else -1
 
 
-def pfn_column(pfns: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return frame numbers, -1 where the text is empty, and which of them are bad.
-
-    Args:
-        pfns: texts, `0x` hexadecimal or decimal (before Linux 5.15, and in perf); all ones is no page, and
-            becomes 0 as newer kernels print it.
-
-    Cost: 0.15 us per number; 0.5 us where some are decimal.
-
-    """
-    given = pfns if b"" not in pfns else [text or b"0x0" for text in pfns]
-    joined = b" ".join(given)
-    hexadecimal = not joined.translate(None, _HEX_DIGITS + b" ") and joined.count(b"0x") == len(pfns)
-    try:
-        base = repeat(16) if hexadecimal else repeat(0)
-        column = np.fromiter(map(int, given, base), np.int64, len(pfns))
-    except (ValueError, OverflowError):
-        column = np.fromiter(map(_pfn, given), np.int64, len(pfns))
-    bad = (column < 0) | (column > MAX_PFN)
-    if given is not pfns:
-        column[[number for number, text in enumerate(pfns) if not text]] = -1
-    return column, bad
-
-
 def _pfn(text: bytes) -> int:
+    # 0x hexadecimal or decimal (before Linux 5.15, and in perf); all ones is no page, and becomes 0 as newer
+    # kernels print it; -1 for a bad one.
     try:
         number = int(text, 0)
     except ValueError:

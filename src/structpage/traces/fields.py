@@ -7,6 +7,7 @@ details. The same text always gives the same answer, so the reader of a trace ca
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from structpage.errors import TraceError, must
@@ -89,22 +90,19 @@ def read_pairs(rest: str) -> dict[str, Value]:
     if where is not None:
         fields["where"] = where[1]
         rest = rest[where.end() :]
-    left, position = [], 0
-    for pair in _PAIR.finditer(rest):
-        if len(fields) >= MAX_FIELDS:
-            break
-        name = pair[1]
+    # Left over, name, value, left over, name, ...
+    parts = _PAIR.split(rest, maxsplit=MAX_FIELDS - len(fields))
+    for name, value in zip(parts[1::3], parts[2::3], strict=True):
         while name in fields or name in _RESERVED:
             name += "_"
-        fields[name] = _value(pair[2])
-        left.append(rest[position : pair.start()].strip())
-        position = pair.end()
-    text = " ".join(filter(None, [*left, rest[position:].strip()]))
+        fields[name] = _value(value)
+    text = " ".join(filter(None, map(str.strip, parts[::3])))
     if text:
         fields["text"] = text
     return fields
 
 
+@lru_cache(maxsize=4096)
 def _value(text: str) -> Value:
     if _INTEGER.match(text):
         number = int(text, 16 if text.startswith("0x") else 10)

@@ -1,8 +1,8 @@
 """Read traces: the text of ftrace, `trace-cmd report` and `perf script`, plain or compressed.
 
-The text is read in chunks of whole lines and never held as a whole. Each chunk is cut by one regular
-expression; heads (task, processor, flags) and bodies (name and fields) recur, so each distinct one is
-understood once and afterwards looked up; the columns of the chunk are then made by numpy.
+The text is read in chunks of whole lines and never held as a whole. In each chunk numpy reads and blanks the two
+numbers that differ from line to line; what is left of a line recurs, so each distinct one is understood once and
+afterwards looked up. A line with its numbers elsewhere is *odd*, and read by itself, three times slower.
 
 A line that is neither an event nor known to be none is *bad*: counted and skipped, or refused if `strict`.
 So is a last line without a newline, for its end may be missing: `order=1` may have been `order=10`.
@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import repeat
 from typing import BinaryIO, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from structpage.arguments import at_least
 from structpage.errors import TraceError, must
-from structpage.traces.columns import Columns, pfn_column, time_column
+from structpage.traces.columns import Columns, Read
 from structpage.traces.decoding import BrokenStream, read_blocks
 from structpage.traces.events import Events
-from structpage.traces.lines import MAX_LINE, Parts, cut_lines, cut_odd, lost_events, shown
+from structpage.traces.lines import MAX_LINE, cut_line, lost_events, shown
+from structpage.traces.numbers import blanked
+from structpage.traces.tables import BAD
 
-CHUNK: Final = 1 << 18
-"""Bytes cut at once: larger is not faster, for the parts should stay in the processor's cache."""
+AT_ONCE: Final = 1 << 17
+"""Events of a part that `stream_trace` reads."""
 
 _RULE: Final = "text of ftrace, trace-cmd report or perf script"
 _BINARY: Final = {
@@ -46,35 +49,82 @@ def read_trace(path_or_file: str | os.PathLike[str] | BinaryIO, *, strict: bool 
         TraceError: the file is empty, binary, or has no event at all; or anything is bad and `strict`.
         OSError: the file cannot be read.
 
-    Cost: about 2 us per event, and memory for the columns (30 bytes an event), not for the text.
+    Cost: about 1 us per event, 2 us where most lines have a pointer; memory for the columns (30 bytes an event), not
+    for the text.
 
     """
+    (events,) = _parts(path_or_file, strict, None)
+    return events
+
+
+def stream_trace(
+    path_or_file: str | os.PathLike[str] | BinaryIO, *, strict: bool = False, at_once: int = AT_ONCE
+) -> Iterator[Events]:
+    """Read a trace in parts, for one that is larger than memory.
+
+    Each part is an `Events` by itself, with tables of its own and what was lost and bad in its lines; those numbers
+    of lines are the file's. A part has `at_once` events and as many more as were read with the last of them; what
+    follows the last event of all may be a part without any.
+
+    Args:
+        path_or_file: as for `read_trace`.
+        strict: as for `read_trace`.
+        at_once: least events of a part, but for the last.
+
+    Raises:
+        InvalidArgument: `at_once` is not positive.
+        TraceError: as `read_trace`, when the part is read.
+        OSError: the file cannot be read.
+
+    Cost: 1 us per event; memory for one part.
+
+    """
+    return _parts(path_or_file, strict, at_least("at_once", at_once, 1))
+
+
+def _parts(path_or_file: str | os.PathLike[str] | BinaryIO, strict: bool, at_once: int | None) -> Iterator[Events]:
     if isinstance(path_or_file, (str, os.PathLike)):
         with open(path_or_file, "rb") as stream:
-            return _Reader(os.path.basename(path_or_file), strict).read(stream)
-    name = getattr(path_or_file, "name", None)
-    return _Reader(os.path.basename(name) if isinstance(name, str) else "trace", strict).read(path_or_file)
+            yield from _Reader(os.path.basename(path_or_file), strict, at_once).parts(stream)
+    else:
+        name = getattr(path_or_file, "name", None)
+        title = os.path.basename(name) if isinstance(name, str) else "trace"
+        yield from _Reader(title, strict, at_once).parts(path_or_file)
 
 
 class _Reader:
-    # `line` is the number of lines before the chunk at hand; `bad` and `first_bad` are as in `Events`.
-    def __init__(self, name: str, strict: bool) -> None:
-        self.name, self.strict = name, strict
-        self.columns = Columns()
-        self.line = self.lost = self.bad = 0
+    # `line` is the number of lines before the chunk at hand; all from `columns` on is of the part at hand.
+    def __init__(self, name: str, strict: bool, at_once: int | None) -> None:
+        self.name, self.strict, self.at_once = name, strict, at_once
+        self.line = 0
+        self.empty = True
+        self._begin("")
+
+    def _begin(self, clock: str) -> None:
+        self.columns = Columns(clock)
+        self.lost = self.bad = 0
         self.first_bad: int | None = None
         self.notes: list[str] = []
-        self.empty = True
 
-    def read(self, stream: BinaryIO) -> Events:
+    def parts(self, stream: BinaryIO) -> Iterator[Events]:
+        found = False
         for chunk in self._chunks(stream):
             self._chunk(chunk)
-        if not len(self.columns):
-            found = "an empty file" if self.empty else f"a file of {self.line} lines without an event"
-            raise TraceError(must(f"trace {self.name}", _RULE, found))
-        return self.columns.events(
+            if self.at_once is not None and len(self.columns) >= self.at_once:
+                found = True
+                yield self._part()
+        if not found and not len(self.columns):
+            what = "an empty file" if self.empty else f"a file of {self.line} lines without an event"
+            raise TraceError(must(f"trace {self.name}", _RULE, what))
+        if len(self.columns) or self.lost or self.bad or self.notes:
+            yield self._part()
+
+    def _part(self) -> Events:
+        part = self.columns.events(
             lost=self.lost, bad_lines=self.bad, first_bad_line=self.first_bad, notes=tuple(self.notes)
         )
+        self._begin(self.columns.clock)
+        return part
 
     def _chunks(self, stream: BinaryIO) -> Iterator[bytes]:
         rest = b""
@@ -82,8 +132,9 @@ class _Reader:
             for block in read_blocks(stream):
                 if self.empty:
                     self._refuse_binary(block)
-                *chunks, rest = _whole_lines(rest + block)
-                yield from chunks
+                chunk, rest = _whole_lines(rest + block)
+                if chunk:
+                    yield chunk
                 if len(rest) > MAX_LINE:
                     # No event is that long: keep enough for a message, without the colons of an event.
                     rest = rest[:MAX_LINE].replace(b":", b".")
@@ -111,58 +162,42 @@ class _Reader:
             self.first_bad = number
 
     def _chunk(self, chunk: bytes) -> None:
-        lines = cut_lines(chunk)
-        parts = list(zip(*lines, strict=True))
-        bad: list[int] = []
-        if b"" not in parts[0]:
-            bad = np.flatnonzero(self._events(parts)).tolist()
-        else:
-            lines, numbers = self._without_odd(lines, bad)
-            if lines:
-                bad += numbers[self._events(list(zip(*lines, strict=True)))].tolist()
-        if bad:
-            text = chunk.split(b"\n")
-            for number in sorted(bad):
-                self._bad(self.line + number + 1, text[number])
-        self.line += chunk.count(b"\n")
-
-    def _without_odd(self, lines: list[Parts], bad: list[int]) -> tuple[list[Parts], NDArray[np.int64]]:
-        # The lines that are events, and their numbers in the chunk; numbers of bad lines go to `bad`.
-        found: list[Parts] = []
-        numbers: list[int] = []
-        for number, line in enumerate(lines):
-            parts: Parts | None = line
-            if not line[0]:
-                lost = lost_events(line[5])
-                if lost is not None:
-                    self.lost = -1 if lost < 0 or self.lost < 0 else self.lost + lost
+        self.columns.forget()
+        lines, ends, time, pfn = blanked(chunk)
+        known = self.columns.known
+        codes = np.fromiter(map(known.get, lines, repeat(BAD)), np.int64, len(lines))
+        for number in np.flatnonzero(codes == BAD).tolist():
+            code = known.get(lines[number], BAD)
+            if code == BAD:
+                code = self.columns.learn(lines[number])
+            if code == BAD:
+                start = ends[number - 1] + 1 if number else 0
+                event = self._odd(self.line + number + 1, chunk[start : ends[number]])
+                if event is None:
                     continue
-                try:
-                    parts = cut_odd(line[5])
-                except TraceError:
-                    bad.append(number)
-                    continue
-            if parts is not None:
-                found.append(parts)
-                numbers.append(number)
-        return found, np.array(numbers, np.int64)
+                code, time[number], pfn[number] = event
+            codes[number] = code
+        good = slice(None) if codes.min() != BAD else codes != BAD
+        self.columns.extend(codes[good], time[good], pfn[good])
+        self.line += len(lines)
 
-    def _events(self, parts: list[tuple[bytes, ...]]) -> NDArray[np.bool_]:
-        # Take the events into the columns; the answer says which are bad, and were not taken.
-        heads, times, names, pfns, rests, _ = parts
-        clock, time, bad = time_column(times, self.columns.clock)
-        pfn, bad_pfn = pfn_column(pfns)
-        return self.columns.extend(clock, heads, time, names, pfn, rests, bad | bad_pfn)
+    def _odd(self, number: int, line: bytes) -> Read | None:
+        # A line that must be read by itself; None if it is no event or a bad one.
+        lost = lost_events(line)
+        if lost is not None:
+            self.lost = -1 if lost < 0 or self.lost < 0 else self.lost + lost
+            return None
+        try:
+            parts = cut_line(line)
+            return None if parts is None else self.columns.read(parts)
+        except TraceError:
+            self._bad(number, line)
+            return None
 
 
-def _whole_lines(text: bytes) -> list[bytes]:
-    # Cut text into chunks that end in a newline, and the rest (perhaps empty) that does not.
+def _whole_lines(text: bytes) -> tuple[bytes, bytes]:
+    # Cut text into what ends in a newline, and the rest (perhaps empty) that does not.
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    chunks, start = [], 0
-    last = text.rfind(b"\n") + 1
-    while start < last:
-        stop = text.rfind(b"\n", start, start + CHUNK) + 1 or text.find(b"\n", start) + 1
-        chunks.append(text[start:stop])
-        start = stop
-    return [*chunks, text[last:]]
+    end = text.rfind(b"\n") + 1
+    return text[:end], text[end:]

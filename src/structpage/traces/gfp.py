@@ -16,7 +16,21 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from structpage.errors import TraceError, must
+
+DMA: Final = 0
+DMA32: Final = 1
+NORMAL: Final = 2
+HIGHMEM: Final = 3
+MOVABLE: Final = 4
+
+# By the four lowest bits: DMA 1, HIGHMEM 2, DMA32 4, MOVABLE 8, which counts with HIGHMEM alone.
+_ZONES: Final = np.array([(NORMAL, HIGHMEM, DMA32, DMA32)[bits >> 1 & 3] for bits in range(16)])
+_ZONES[1::2] = DMA
+_ZONES[0xA] = MOVABLE
 
 _RECLAIM: Final = 0x400 | 0x800
 _KERNEL: Final = _RECLAIM | 0x40 | 0x80
@@ -78,6 +92,15 @@ _ALIASES: Final = {
     "__GFP_NO_OBJ_EXT": 0x10000000,
 }
 _BITS: Final = dict(PRINTED) | _ALIASES
+
+
+def zones_wanted(gfp: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return the highest zone that allocations with these flags may use: 0 DMA to 4 Movable.
+
+    Followed: Linux 6.1 include/linux/gfp.h, `gfp_zone`. Cost: one pass.
+    """
+    zones: NDArray[np.int64] = _ZONES[gfp & 0xF]
+    return zones
 
 
 @lru_cache(maxsize=4096)

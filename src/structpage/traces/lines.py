@@ -9,8 +9,8 @@ Three programs write nearly the same line, `TASK-PID [CPU] FLAGS TIME: NAME: FIE
 ftrace may put the thread group in parentheses after the PID, shows four flags before Linux 5.16, and no flags
 when irq-info is off. A task's name may have blanks, dashes and brackets in it.
 
-A `Parts` is the event cut into six byte strings: *head* (all up to the flags), time, name (with system and
-colon), pfn (empty unless the fields start with `page= pfn=`), rest, and a last one for lines that are none.
+A `Parts` is an event cut into five byte strings: *head* (all up to the flags), time, name (with system and colon),
+pfn (empty unless the fields start with `page= pfn=`), and rest.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import re
 from typing import Final, NamedTuple
 
 from structpage.errors import TraceError, must
-
-Parts = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+from structpage.traces.numbers import MARK
 
 MAX_LINE: Final = 1 << 16
 """Bytes of the longest line that is read as an event; ftrace's own limit is a page or less."""
 
-# In FAST one-character classes may run over the end of a line: much faster, and the caller sees it, because
-# every match ends at a newline, so there are as many matches as newlines only if none ran over.
-_FAST: Final = re.compile(
-    rb"(?!#)([^\[]*+\[\d++\](?: [^ \d][^ ]*+)?) ++(\d[^:]*+): ++([^ <][^ ]*+) *+"
-    rb"(?:page=[^ ]++ pfn=([^ ]++) ?)?(.*+)\n|(.*+)\n"
-)
-_SAFE: Final = re.compile(
-    rb"(?!#)([^\[\n]*+\[\d++\](?: [^ \d\n][^ \n]*+)?) ++(\d[^:\n]*+): ++([^ <\n][^ \n]*+) *+"
-    rb"(?:page=[^ \n]++ pfn=([^ \n]++) ?)?(.*+)\n|(.*+)\n"
-)
+
+def _event(time: bytes, pfn: bytes, never: bytes) -> re.Pattern[bytes]:
+    # A line whose time and PFN are as said, and that has the byte `never` nowhere else but in the page.
+    return re.compile(
+        rb"(?!#)([^\[%(n)b]*+\[\d++\](?: [^ \d%(n)b][^ %(n)b]*+)?) ++(%(time)b): ++([^ <%(n)b][^ %(n)b]*+) *+"
+        rb"(?:page=[^ ]++ pfn=(%(pfn)b)(?: |\Z))?([^%(n)b]*+)" % {b"time": time, b"pfn": pfn, b"n": never}
+    )
+
+
+_LINE: Final = _event(rb"\d[^:\n]*+", rb"[^ ]++", b"\n")
+_BLANKED: Final = _event(rb"~{1,12}\.~{6,9}|~{1,18}".replace(b"~", MARK), rb"(?:0x)?" + MARK + b"++", MARK)
 # A bracket in the task's name: the first [n] that a time follows is the processor.
 _BRACKETS: Final = re.compile(
     rb"([^\n]*?\[\d+\](?: [^ \d][^ ]*)?) +(\d[^: ]*): +([^ <][^ ]*) *(?:page=[^ ]+ pfn=([^ ]+) ?)?(.*)"
@@ -52,6 +52,16 @@ _NO_EVENT: Final = re.compile(
 )
 
 
+class Parts(NamedTuple):
+    """An event, cut."""
+
+    head: bytes
+    time: bytes
+    name: bytes
+    pfn: bytes
+    rest: bytes
+
+
 class Head(NamedTuple):
     """What stands before the time of an event."""
 
@@ -60,30 +70,30 @@ class Head(NamedTuple):
     context: str
 
 
-def cut_lines(chunk: bytes) -> list[Parts]:
-    """Return the parts of each line of a chunk that ends in a newline; of no event only the last is filled.
+def cut_blanked(line: bytes) -> Parts | None:
+    """Return the parts of a line of `numbers.blanked`; `None` if its marks are not just where an event has numbers.
 
-    Cost: about 0.9 us per line; 1.5 us in a chunk that has lines of a form in which fields are missing.
+    Cost: about 1 us.
     """
-    lines = _FAST.findall(chunk)
-    if len(lines) != chunk.count(b"\n"):
-        lines = _SAFE.findall(chunk)
-    return lines
+    parts = _BLANKED.fullmatch(line)
+    return Parts(*parts.groups(b"")) if parts else None
 
 
-def cut_odd(line: bytes) -> Parts | None:
-    """Return the parts of a line that `cut_lines` found none in; `None` if it is known to be no event.
+def cut_line(line: bytes) -> Parts | None:
+    """Return the parts of a line as it stands in a trace; `None` if it is known to be no event.
 
     Raises:
         TraceError: it is neither.
 
     """
-    if _NO_EVENT.match(line):
-        return None
-    parts = _BRACKETS.fullmatch(line) if len(line) < MAX_LINE else None
+    parts = _LINE.fullmatch(line)
     if parts is None:
-        raise TraceError(must("line", "an event or a comment", shown(line)))
-    return parts[1], parts[2], parts[3], parts[4] or b"", parts[5], b""
+        if _NO_EVENT.match(line):
+            return None
+        parts = _BRACKETS.fullmatch(line) if len(line) < MAX_LINE else None
+        if parts is None:
+            raise TraceError(must("line", "an event or a comment", shown(line)))
+    return Parts(*parts.groups(b""))
 
 
 def cut_head(head: bytes) -> Head:

@@ -1,123 +1,252 @@
-"""Who owns which frames while a trace is gone through, and the requests that follow from each event.
+"""Who owns which frames while a trace is gone through, and the requests that follow: ints over flat buffers, as `core`.
+
+Terminology: a frame is *held* if it has been in use since before the trace, and *live* if it is in a block that the
+trace allocated.
 
 At rest
-    `_live[pfn]` is `slot << 6 | order` for the head of every allocated block; blocks are aligned and do not
-    overlap. `_held[pfn]` is 1 for a frame in use since before the trace and not freed; no such frame is in a
-    block. `rows` is flat: kind, order, slot, offset, event of every request so far.
+    `frame[pfn]` is `HELD`, or for the head of a live block `(entry + 1) << 6 | order`, or 0. Blocks are aligned and
+    do not overlap; no held frame is in one.
+    An *entry* is four words of `entries` about an allocation of which a part is live: `FIRST`, its PFN; `LEFT`, its
+    live frames; `SLOT`, the name it has in requests; `WANTED`, its type and zone as in a row. Entries that are free
+    are a list, linked by their `FIRST` words.
+    `tally` holds single numbers, as the constants from `ROWS` on say.
+
+A row of the trace, and of the requests that are made of it, begins with a word of small fields: kind in bits 0-1,
+order in bits 2-7, migratetype (modulo 256) in bits 8-15, zone from bit 16 on.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import NamedTuple
 
-_ALLOC, _FREE, _SPLIT, _RELEASE = range(4)  # as in requests.py, which says what they mean
-_ORDER_BITS: Final = 6
-_ORDER_MASK: Final = (1 << _ORDER_BITS) - 1
+from structpage.core.buffers import Buffer
+from structpage.core.script import ALLOC, FREE, RELEASE, SPLIT
+
+HELD = 1
+ORDER_BITS = 6
+ORDER_MASK = (1 << ORDER_BITS) - 1
+FIRST_HEAD = 1 << ORDER_BITS
+FIRST, LEFT, SLOT, WANTED = range(4)
+ENTRY_WORDS = 4
+KIND_BITS = 2
+KIND_MASK = (1 << KIND_BITS) - 1
+WANTED_SHIFT = KIND_BITS + ORDER_BITS
+
+ROWS = 0
+"""Requests in the output that nobody has fetched yet."""
+SLOTS = 1
+"""Allocations so far."""
+ENTRIES = 2
+"""Entries that have ever been in use."""
+SPARE = 3
+"""The first free entry, plus 1; 0 if there is none below `ENTRIES`."""
+ORDERS = 4
+"""Bit `order` is set for the order of every row so far and of those that are given to the loop."""
+NEXT = 5
+"""The frame at which an interrupted event goes on; 0 if none was interrupted."""
+FOREIGN = 6
+FAILED = 7
+REALLOCATED = 8
+MISALIGNED = 9
+TALLIES = 10
+"""Number of words in `tally`; the last four are those of `TracedRequests`, in its order."""
 
 
-class Owners:
-    """The owners of all frames at one point of a trace.
+class Output(NamedTuple):
+    """Requests that were made and not fetched yet, a word in each buffer for each."""
 
-    Attributes: `rows`, `count` (requests but splits), `foreign` and `reallocated` (as in `TracedRequests`).
+    what: Buffer
+    slot: Buffer
+    offset: Buffer
+    event: Buffer
+    """The row of the trace, counted from the first that the loop was given."""
+
+
+class Owners(NamedTuple):
+    """Who has which frames at one point of a trace, and the requests that follow from each event."""
+
+    frame: Buffer
+    entries: Buffer
+    tally: Buffer
+    out: Output
+    recycle: int
+    """Whether a slot is used again when its allocation is all free; else every allocation has one of its own."""
+
+    def add(self, what: int, slot: int, offset: int, event: int) -> None:
+        """Append a request to the output."""
+        out = self.out
+        row = self.tally[ROWS]
+        out.what[row] = what
+        out.slot[row] = slot
+        out.offset[row] = offset
+        out.event[row] = event
+        self.tally[ROWS] = row + 1
+
+    def alloc(self, pfn: int, order: int, what: int, event: int) -> bool:
+        """Take an allocation; whether that was done. If not, it is to be taken again when the output has room.
+
+        O(frames of the block + orders in use).
+        """
+        used = self.frame[pfn] != 0 or (order > 0 and self.in_use(pfn + 1, pfn + (1 << order)))
+        if (used or self.covering(pfn, order) >= 0) and not self.free_unseen(pfn, order, event):
+            return False
+        tally, entries = self.tally, self.entries
+        entry = tally[SPARE] - 1
+        if entry >= 0:
+            tally[SPARE] = entries[entry * ENTRY_WORDS + FIRST]
+        else:
+            entry = tally[ENTRIES]
+            tally[ENTRIES] = entry + 1
+        slot = entry
+        if not self.recycle:
+            slot = tally[SLOTS]
+            tally[SLOTS] = slot + 1
+        base = entry * ENTRY_WORDS
+        entries[base + FIRST] = pfn
+        entries[base + LEFT] = 1 << order
+        entries[base + SLOT] = slot
+        entries[base + WANTED] = what >> WANTED_SHIFT
+        self.frame[pfn] = (entry + 1) << ORDER_BITS | order
+        self.add(what, slot, 0, event)
+        return True
+
+    def free(self, pfn: int, order: int, event: int) -> bool:
+        """Take a free; whether that was done. If not, it is to be taken again when the output has room.
+
+        O(1) for a block as it was allocated.
+        """
+        owner = self.frame[pfn]
+        if owner < FIRST_HEAD or owner & ORDER_MASK != order:
+            whole = self.covering(pfn, order)
+            if whole < 0:
+                return self.free_pieces(pfn, order, event, 1)
+            self.split(whole, order, event)
+            owner = self.frame[pfn]
+        self.free_block(pfn, owner, event)
+        return True
+
+    def free_block(self, pfn: int, owner: int, event: int) -> None:
+        """Free the live block at `pfn`, whose word is `owner`. The output has room."""
+        tally, entries = self.tally, self.entries
+        self.frame[pfn] = 0
+        order = owner & ORDER_MASK
+        entry = (owner >> ORDER_BITS) - 1
+        base = entry * ENTRY_WORDS
+        what = entries[base + WANTED] << WANTED_SHIFT | order << KIND_BITS | FREE
+        self.add(what, entries[base + SLOT], pfn - entries[base + FIRST], event)
+        left = entries[base + LEFT] - (1 << order)
+        if left:
+            entries[base + LEFT] = left
+        else:
+            entries[base + FIRST] = tally[SPARE]
+            tally[SPARE] = entry + 1
+
+    def split(self, pfn: int, order: int, event: int) -> None:
+        """Make the live block at `pfn` into blocks of `order`. The output has room."""
+        owner = self.frame[pfn]
+        for head in range(pfn, pfn + (1 << (owner & ORDER_MASK)), 1 << order):
+            self.frame[head] = owner & ~ORDER_MASK | order
+        base = ((owner >> ORDER_BITS) - 1) * ENTRY_WORDS
+        what = self.entries[base + WANTED] << WANTED_SHIFT | order << KIND_BITS | SPLIT
+        self.add(what, self.entries[base + SLOT], pfn - self.entries[base + FIRST], event)
+
+    def free_unseen(self, pfn: int, order: int, event: int) -> bool:
+        """Free the whole blocks and held frames in the way of an allocation; whether that was done."""
+        whole = self.covering(pfn, order)
+        if whole < 0:
+            return self.free_pieces(pfn, order, event, 0)
+        self.tally[REALLOCATED] += 1
+        self.free_block(whole, self.frame[whole], event)
+        return True
+
+    def free_pieces(self, pfn: int, order: int, event: int, seen: int) -> bool:
+        """Free what is in use of a range that no block covers, piece by piece; whether all was done.
+
+        A piece is a live block, or the largest aligned range of frames that are all held, or all not known to be in
+        use. `seen` is 1 for a free that the trace has, 0 for one that is made up. Leaves room for one request.
+        """
+        stop = pfn + (1 << order)
+        pfn = self.tally[NEXT] if self.tally[NEXT] else pfn
+        while pfn < stop:
+            owner = self.frame[pfn]
+            if owner == 0:
+                self.tally[FOREIGN] += seen
+                pfn += self.piece(pfn, stop)
+            elif self.tally[ROWS] < len(self.out.what) - 1:
+                self.tally[REALLOCATED] += 1 - seen
+                if owner == HELD:
+                    pfn += self.release(pfn, self.piece(pfn, stop), event)
+                else:
+                    self.free_block(pfn, owner, event)
+                    pfn += 1 << (owner & ORDER_MASK)
+            else:
+                self.tally[NEXT] = pfn
+                return False
+        self.tally[NEXT] = 0
+        return True
+
+    def piece(self, pfn: int, stop: int) -> int:
+        """Return the frames of the largest aligned range at `pfn` below `stop` that are all as the first is."""
+        word = self.frame[pfn]
+        size = 1
+        while pfn & size == 0 and pfn + (size << 1) <= stop:
+            for other in range(pfn + size, pfn + (size << 1)):
+                if self.frame[other] != word:
+                    return size
+            size <<= 1
+        return size
+
+    def release(self, pfn: int, size: int, event: int) -> int:
+        """Free held frames, as many as a block has; return how many. The output has room."""
+        order = 0
+        while 1 << order < size:
+            order += 1
+        for held in range(pfn, pfn + size):
+            self.frame[held] = 0
+        self.add(order << KIND_BITS | RELEASE, -1, pfn, event)
+        return size
+
+    def in_use(self, start: int, stop: int) -> bool:
+        """Whether a frame of a range is held or the head of a live block."""
+        for pfn in range(start, stop):  # noqa: SIM110  numba compiles loops, not generators
+            if self.frame[pfn]:
+                return True
+        return False
+
+    def covering(self, pfn: int, order: int) -> int:
+        """Return the head of the live block that is larger than the range and holds it, or -1."""
+        larger = self.tally[ORDERS] & -(2 << order)
+        while larger:
+            size = larger & -larger
+            owner = self.frame[pfn & -size]
+            if owner >= FIRST_HEAD and 1 << (owner & ORDER_MASK) >= size:
+                return pfn & -size
+            larger ^= size
+        return -1
+
+
+def pair(owners: Owners, rows: Iterable[tuple[int, int]], first: int, stop: int) -> int:
+    """Take the rows of a trace, each its word and its PFN; events are counted from `first` on in the output.
+
+    Stops before a row when `stop` requests are in the output, and in a row for which the output has no room: that
+    one is to be given again. Precondition: the output has room for two more than `stop`; there is an entry for each
+    row, and `frame` has all their frames. Returns the number of rows that were done.
     """
-
-    def __init__(self, held: bytearray) -> None:
-        self.rows: list[int] = []
-        self.count = self.foreign = self.reallocated = 0
-        self._live: dict[int, int] = {}
-        self._first: list[int] = []  # slot -> PFN
-        self._orders: list[int] = []  # that any block ever had, ascending
-        self._held = held
-
-    def alloc(self, pfn: int, order: int, event: int) -> None:
-        """Take the allocation of a block, aligned to its size. Cost: a look-up per frame and order in use."""
-        if self._in_use(pfn, order):
-            self._free_unseen(pfn, order, event)
-        if order not in self._orders:
-            self._orders = sorted([*self._orders, order])
-        slot = len(self._first)
-        self._first.append(pfn)
-        self._live[pfn] = slot << _ORDER_BITS | order
-        self.count += 1
-        self.rows += (_ALLOC, order, slot, 0, event)
-
-    def free(self, pfn: int, order: int, event: int) -> None:
-        """Take the free of a block, aligned to its size. Cost: one look-up if it is as it was allocated."""
-        owner = self._live.get(pfn)
-        if owner is not None and owner & _ORDER_MASK == order:
-            self._free_block(pfn, owner, event)
-            return
-        whole = self._covering(pfn, order)
-        if whole is not None:
-            self._split(whole, order, event)
-        self._free_pieces(pfn, order, event)
-
-    def _free_pieces(self, pfn: int, order: int, event: int) -> None:
-        # No block is larger than the range and has part of it.
-        owner = self._live.get(pfn)
-        if owner is not None and owner & _ORDER_MASK == order:
-            self._free_block(pfn, owner, event)
-            return
-        size = 1 << order
-        held = self._held.find(1, pfn, pfn + size) >= 0
-        if self._live_inside(pfn, order) or (held and self._held.count(1, pfn, pfn + size) < size):
-            half = size >> 1
-            self._free_pieces(pfn, order - 1, event)
-            self._free_pieces(pfn + half, order - 1, event)
-        elif held:
-            self._held[pfn : pfn + size] = bytes(size)
-            self.count += 1
-            self.rows += (_RELEASE, order, -1, pfn, event)
-        else:
-            self.foreign += 1
-
-    def _free_block(self, pfn: int, owner: int, event: int) -> None:
-        del self._live[pfn]
-        slot = owner >> _ORDER_BITS
-        self.count += 1
-        self.rows += (_FREE, owner & _ORDER_MASK, slot, pfn - self._first[slot], event)
-
-    def _free_unseen(self, pfn: int, order: int, event: int) -> None:
-        # Something of the range is in use, though it is being allocated: free the whole blocks in its way.
-        foreign, before = self.foreign, self.count
-        whole = self._covering(pfn, order)
-        if whole is None:
-            self._free_pieces(pfn, order, event)
-        else:
-            self._free_block(whole, self._live[whole], event)
-        self.reallocated += self.count - before
-        self.foreign = foreign
-
-    def _split(self, pfn: int, order: int, event: int) -> None:
-        slot, size = self._live[pfn] >> _ORDER_BITS, 1 << (self._live[pfn] & _ORDER_MASK)
-        entry = slot << _ORDER_BITS | order
-        self._live.update(dict.fromkeys(range(pfn, pfn + size, 1 << order), entry))
-        if order not in self._orders:
-            self._orders = sorted([*self._orders, order])
-        self.rows += (_SPLIT, order, slot, pfn - self._first[slot], event)
-
-    def _in_use(self, pfn: int, order: int) -> bool:
-        return (
-            pfn in self._live
-            or self._held.find(1, pfn, pfn + (1 << order)) >= 0
-            or self._covering(pfn, order) is not None
-            or (order > 0 and self._live_inside(pfn, order))
-        )
-
-    def _covering(self, pfn: int, order: int) -> int | None:
-        # The head of the block that is larger than the range and holds it.
-        for larger in self._orders:
-            if larger > order:
-                head = pfn >> larger << larger
-                owner = self._live.get(head)
-                if owner is not None and owner & _ORDER_MASK >= larger:
-                    return head
-        return None
-
-    def _live_inside(self, pfn: int, order: int) -> bool:
-        live = self._live
-        if order == 0:
-            return pfn in live
-        if len(live) < 1 << order:
-            return any(pfn <= head < pfn + (1 << order) for head in live)
-        return any(head in live for head in range(pfn, pfn + (1 << order)))
+    tally = owners.tally
+    done = 0
+    for what, pfn in rows:
+        if tally[ROWS] >= stop:
+            break
+        order = what >> KIND_BITS & ORDER_MASK
+        if pfn < 0:
+            tally[FAILED] += 1
+        elif pfn & ((1 << order) - 1):
+            tally[MISALIGNED] += 1
+        elif what & KIND_MASK == ALLOC:
+            if not owners.alloc(pfn, order, what, first + done):
+                break
+        elif not owners.free(pfn, order, first + done):
+            break
+        done += 1
+    return done

@@ -9,7 +9,7 @@ then the second ones and so on, as many as the largest number needs. deflate the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from structpage.errors import TraceError, must
 
 Integers = NDArray[np.integer[Any]]
+
+_AT_ONCE: Final = 1 << 16  # rows that the processor's cache holds in all their forms
 
 
 def pack(column: Integers) -> NDArray[np.uint8]:
@@ -45,15 +47,28 @@ def unpack(packed: NDArray[np.uint8], dtype: np.dtype[Any]) -> Integers:
     width, rows = packed.shape
     if width > dtype.itemsize:
         raise TraceError(must("packed column", f"of at most {dtype.itemsize} bytes a row", width))
+    column = np.empty(rows, dtype)
+    for start in range(0, rows, _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        column[part] = unpack_part(packed[:, part], dtype, column[start - 1 : start])
+    return column
+
+
+def unpack_part(packed: NDArray[np.uint8], dtype: np.dtype[Any], before: Integers) -> Integers:
+    """Return some rows of a column that `unpack` would take; `before` is the row before them, or empty."""
     # Numbers of as few bytes as hold them: a signed one unfolds into as many bytes as its folded form has.
+    width, rows = packed.shape
     size = 1 << max(0, width - 1).bit_length()
-    wide = np.zeros((rows, size), np.uint8)
-    wide[:, :width] = packed.T
-    folded = wide.view(f"<u{size}").ravel()
+    folded = np.zeros(rows, f"<u{size}")
+    for place, plane in enumerate(packed):
+        folded |= plane.astype(folded.dtype) << np.uint8(8 * place)
     if dtype.kind == "u":
         return folded.astype(dtype)
-    column = ((folded >> 1) ^ (0 - (folded & 1))).view(f"<i{size}")
-    return np.cumsum(column, dtype=dtype) if dtype == np.int64 else column.astype(dtype)
+    column = ((folded >> 1) ^ (0 - (folded & 1))).view(f"<i{size}").astype(dtype)
+    if dtype == np.int64 and rows:
+        column[:1] += before.sum()
+        np.cumsum(column, out=column)
+    return column
 
 
 def _folded(column: NDArray[np.int64]) -> NDArray[np.uint64]:

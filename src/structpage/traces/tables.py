@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -47,19 +47,14 @@ class Codes(dict[Key, int], Generic[Key]):
         self[key] = code
         return code
 
-    def codes(self, keys: Iterable[Key], count: int) -> NDArray[np.int64]:
-        """Return the codes of `count` keys. Cost: one dict look-up each, 0.1 us."""
-        return np.fromiter(map(self.__getitem__, keys), np.int64, count)
-
     def rows(self) -> NDArray[np.int64]:
         """Return the rows of all codes, as an array of `width` columns. Cost: one copy."""
         return np.array(self._rows, np.int64).reshape(-1, self._width)
 
-    def shrink(self, most: int) -> None:
-        """Forget everything if there are more than `most` things; codes given out are void then."""
-        if len(self) > most:
-            self.clear()
-            self._rows = array("q")
+    def clear(self) -> None:
+        """Forget everything; codes given out are void then."""
+        super().clear()
+        self._rows = array("q")
 
 
 class _Column:

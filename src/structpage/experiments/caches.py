@@ -1,0 +1,155 @@
+"""A hierarchy of caches, and the touches that go through it: an address trace, with the owners' own in between.
+
+Terminology: a *touch* is one access to a 64-bit word, by the allocator or by the owner of a block; its *depth* is the
+number of levels that missed it.
+
+What is modelled: one processor, physical addresses as in `ProbedEngine`, lines of 64 bytes. Each level is
+set-associative by plain address bits, replaces the line used longest ago, allocates on a write and writes back; the
+levels are neither inclusive nor exclusive. What is not: instructions, the stack, translation (TLB), prefetching,
+other processors, and that the set of a real last level is a hash of the address, which spreads the first lines of
+pages better than plain bits do.
+
+Whether a free page is cold depends on who had it, so what its owner did is part of the model:
+
+===================  =============================================================================================
+`"idle"`             nothing: only links bring a page into a cache. The coldest case
+`"fills"`            writes every line of a block when it gets it, as the zeroing of a page or a read from disk does
+`"fills-and-reads"`  this, and reads every line once more before it frees the block. The hottest case
+===================  =============================================================================================
+
+The simulator is pyCacheSimulator, the extra `cache`: pure Python, 2 to 30 us a touch, more the deeper it misses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from structpage.core.script import ALLOC, FREE
+from structpage.errors import InvalidArgument, MissingExtra, must
+from structpage.replay import Replay
+
+LINE_SHIFT = 6
+PAGE_LINES_SHIFT = 6  # 64 lines of 64 bytes in a 4 KiB frame
+OWNERS = ("idle", "fills", "fills-and-reads")
+
+
+class CacheLevel(NamedTuple):
+    """A level of a hierarchy: its name, its size in bytes, and its ways; ways and sets are powers of two."""
+
+    name: str
+    size: int
+    ways: int
+
+
+HIERARCHY = (CacheLevel("L1", 32 << 10, 8), CacheLevel("L2", 256 << 10, 4), CacheLevel("L3", 8 << 20, 16))
+"""The data caches of one core of an Intel Skylake desktop processor, and the last level that its cores share."""
+
+
+class Touches(NamedTuple):
+    """Touches in order, a row each: which line, whether it is written, whose it is, and of which request."""
+
+    line: npt.NDArray[np.int64]
+    write: npt.NDArray[np.bool_]
+    owners: npt.NDArray[np.bool_]
+    """Whether the owner of a block touched it, and not the allocator."""
+    request: npt.NDArray[np.int64]
+
+
+# From a trace to touches
+
+
+def touches_of(
+    trace: npt.NDArray[np.void], starts: npt.NDArray[np.int64], replay: Replay, owner: str = "idle"
+) -> Touches:
+    """Return the touches of a replay's address trace, with those of the owners in between; O(touches).
+
+    `starts` says where each request begins in the trace. An owner touches its block after the allocation's own
+    touches, and before those of the free.
+    """
+    request = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(trace)))
+    line = (trace["address"] >> np.uint64(LINE_SHIFT)).astype(np.int64)
+    own = Touches(line, trace["write"], np.zeros(len(trace), np.bool_), request)
+    blocks = _owned(replay, owner)
+    if not len(blocks):
+        return own
+    row, pfn, order, written = blocks.T
+    lengths = np.int64(1) << (order + PAGE_LINES_SHIFT)
+    lines = np.repeat(pfn << PAGE_LINES_SHIFT, lengths) + _counting(lengths)
+    at = np.where(written, np.append(starts, len(trace))[row + 1], starts[row])
+    places = np.repeat(at, lengths)
+    theirs = Touches(lines, np.repeat(written == 1, lengths), np.ones(len(lines), np.bool_), np.repeat(row, lengths))
+    return Touches(*(np.insert(mine, places, others) for mine, others in zip(own, theirs, strict=True)))
+
+
+def _counting(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    # 0, 1, ... for each length in turn.
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _owned(replay: Replay, owner: str) -> npt.NDArray[np.int64]:
+    # What owners touch: rows of request, PFN, order, and whether it is written, in the order of the requests.
+    where: dict[int, int] = {}
+    found: list[tuple[int, int, int, int]] = []
+    columns = (
+        replay.requests.kind,
+        replay.requests.order,
+        replay.requests.slot,
+        replay.requests.offset,
+        replay.answers,
+    )
+    for row, (kind, order, slot, offset, answer) in enumerate(
+        zip(*(column.tolist() for column in columns), strict=True)
+    ):
+        if kind == ALLOC:
+            where[slot] = answer
+            if answer >= 0 and owner != "idle":
+                found.append((row, answer, order, 1))
+        elif kind == FREE and owner == "fills-and-reads" and where.get(slot, -1) >= 0:
+            found.append((row, where[slot] + offset, order, 0))
+    return np.array(found, np.int64)
+
+
+# The simulator
+
+
+def build(hierarchy: Sequence[CacheLevel]) -> Any:
+    """Return the first level of empty caches, as the simulator has it; raises `InvalidArgument`, `MissingExtra`."""
+    try:
+        from cachesim.cache import Cache
+        from cachesim.hierarchy import Level
+    except ImportError as error:
+        missing = "missing" if error.name == "cachesim" else "hidden by another package called cachesim"
+        raise MissingExtra(
+            must("pyCacheSimulator, which cache_misses needs,", "installed (pip install 'structpage[cache]')", missing)
+        ) from error
+    lower = None
+    for level in reversed(hierarchy):
+        lines = level.size >> LINE_SHIFT
+        if level.ways < 1 or level.ways & (level.ways - 1) or lines & (lines - 1) or lines < level.ways:
+            rule = "a power of two of ways, each a power of two of 64-byte lines"
+            raise InvalidArgument(must(f"cache {level.name}", rule, f"{level.ways} ways of {level.size} bytes in all"))
+        lower = Level(level.name, Cache(lines, 1 << LINE_SHIFT, level.ways), lower)
+    if lower is None:
+        raise InvalidArgument(must("hierarchy", "of at least one level", "empty"))
+    return lower
+
+
+def simulate(touches: Touches, hierarchy: Sequence[CacheLevel]) -> npt.NDArray[np.int64]:
+    """Return for each touch how many levels missed it, 0 for none; the caches are empty at first.
+
+    Touches in a row to one line are one reference, since none but the first can miss, and the order of use is the same.
+    """
+    first = build(hierarchy)
+    depth = np.zeros(len(touches.line), np.int64)
+    runs = np.flatnonzero(np.diff(touches.line, prepend=-1))
+    written = np.logical_or.reduceat(touches.write, runs) if len(runs) else touches.write
+    for place, line, write in zip(runs.tolist(), touches.line[runs].tolist(), written.tolist(), strict=True):
+        answer = first.reference(line << LINE_SHIFT, 8, write)
+        while not answer.hit:
+            depth[place] += 1
+            answer = next(fetch for fetch in answer.ll_ops if not fetch.w_not_r)
+    return depth
