@@ -47,6 +47,10 @@ class SparseFill:
         for index in range(start, stop, step):
             self.words[index] = value
 
+    def pairs(self, start: int, stop: int, value: int, other: int) -> None:
+        self.fill(start, stop, 2, value)
+        self.fill(start + 1, stop, 2, other)
+
 
 def workload(rows: int, *, frames: int, max_order: int = 5, seed: int = 1, zone: int = 2) -> Requests:
     """A mixed script around 60 % occupancy, with some allocations that fail and some that are split."""

@@ -33,8 +33,8 @@ def small(stamp):
 
 def as_the_core(buddy: sp.BuddyAllocator, rows: Requests) -> tuple[int, list[int], list[int]]:
     where, answers = np.full(rows.slots, -1, np.int64), np.zeros(len(rows), np.int64)
-    columns = [column.tolist() for column in rows.columns()]
-    done = script.replay(buddy.ranges, *columns, memoryview(where), memoryview(answers))
+    written = where, answers, np.empty(0, np.int64)
+    done = buddy.engine.run(script.replay, buddy.ranges, rows.columns(), written, -1, 0)
     return done, answers.tolist(), where.tolist()
 
 

@@ -27,6 +27,8 @@ def test_fill_is_strided():
     words = np.zeros(8, np.int64)
     SliceFill(words).fill(1, 7, 2, 5)
     assert words.tolist() == [0, 5, 0, 5, 0, 5, 0, 0]
+    SliceFill(words).pairs(2, 6, 7, 8)
+    assert words.tolist() == [0, 5, 7, 8, 7, 8, 0, 0]
 
 
 def test_adopted_state_has_the_same_fields_and_functions():

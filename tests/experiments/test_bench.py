@@ -18,7 +18,7 @@ from structpage.experiments import bench, trials
 from structpage.experiments.bench import ROW, Bench, Effort
 
 FRAMES = 1 << 10
-SMALL = Effort(300, runs=2)
+SMALL = Effort(300, runs=3)
 
 
 @pytest.fixture(autouse=True)
@@ -91,8 +91,8 @@ def test_every_run_is_on_fresh_state_and_all_run_in_turn(monkeypatch):
     plan = small(engines=["x", "y"], workloads=["a"])
     told = []
     result = plan.run(told.append)
-    assert order == ["ready x", "run x", "ready y", "run y"] * 3  # one that is not counted, and two that are
-    assert len(told) == plan.steps == 6
+    assert order == ["ready x", "run x", "ready y", "run y"] * 4  # one that is not counted, and three that are
+    assert len(told) == plan.steps == 8
     assert told[0] == "a, 1024 frames: x"
     assert len(result.rows) == 2
 

@@ -21,10 +21,13 @@ class Buffer(Protocol):
 
 
 class Fill(Protocol):
-    """Writes one value to many words: the only bulk operation; each engine brings its own."""
+    """Writes the same to many words: the only bulk operation; each engine brings its own."""
 
     def fill(self, start: int, stop: int, step: int, value: int) -> None:
         """Write `value` to words `start`, `start + step`, ... below `stop`."""
+
+    def pairs(self, start: int, stop: int, value: int, other: int) -> None:
+        """Write `value` and `other` in turn to the words from `start` to below `stop`, an even number of them."""
 
 
 class Declaration(NamedTuple):

@@ -78,8 +78,7 @@ class TwoWord(NamedTuple):
         if order and self.stamp:
             stop = 2 * (pfn + (1 << order))
             head = ((pfn ^ LINK_SIGN) - LINK_SIGN) << HEAD_SHIFT
-            self.bulk.fill(at + 2, stop, 2, TAIL | state | head)
-            self.bulk.fill(at + 3, stop, 2, owner)
+            self.bulk.pairs(at + 2, stop, TAIL | state | head, owner)
 
     def mark_reported(self, pfn: int) -> None:
         self.word[2 * pfn] |= REPORTED_BIT

@@ -69,6 +69,10 @@ class CheckedFill:
         for index in range(start, stop, step):
             self.buffer[index] = value
 
+    def pairs(self, start: int, stop: int, value: int, other: int) -> None:
+        self.fill(start, stop, 2, value)
+        self.fill(start + 1, stop, 2, other)
+
 
 class CheckedEngine(PlainEngine):
     """Raises `AccessError` at the access that is out of bounds or to somebody else's word; 20 times slower than plain.

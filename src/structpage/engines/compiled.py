@@ -32,13 +32,19 @@ def is_installed() -> bool:
 
 
 class LoopFill(NamedTuple):
-    """Fills by a loop, which compiles to what a memset is."""
+    """Fills by loops, which compile to what a memset is."""
 
     words: Buffer
 
     def fill(self, start: int, stop: int, step: int, value: int) -> None:
         for index in range(start, stop, step):
             self.words[index] = value
+
+    def pairs(self, start: int, stop: int, value: int, other: int) -> None:
+        while start < stop:
+            self.words[start] = value
+            self.words[start + 1] = other
+            start += 2
 
 
 class CompiledEngine(PlainEngine):

@@ -21,12 +21,16 @@ AT_ONCE = 1 << 16
 
 
 class SliceFill(NamedTuple):
-    """Fills words by one strided numpy assignment."""
+    """Fills words by strided numpy assignments."""
 
     words: npt.NDArray[np.int64]
 
     def fill(self, start: int, stop: int, step: int, value: int) -> None:
         self.words[start:stop:step] = value
+
+    def pairs(self, start: int, stop: int, value: int, other: int) -> None:
+        self.words[start:stop:2] = value
+        self.words[start + 1 : stop : 2] = other
 
 
 def members(cls: type) -> dict[str, Any]:

@@ -63,32 +63,26 @@ class CacheMisses:
             "rows": [dict(zip(names, row, strict=True)) for row in self.rows.tolist()],
         }
 
-    def _cells(self) -> tuple[str, list[str], list[list[str]]]:
+    def _title(self) -> tuple[str, str]:
+        operations = self.rows["operations"].max(initial=0)
         levels = ", ".join(f"{level.name} {_bytes(level.size)} {level.ways}-way" for level in self.hierarchy)
-        operations = int(self.rows["operations"][0]) if len(self.rows) else 0
-        caption = (
-            f"{self.workload}: misses per operation, of {operations} after {self.warm_up}; {levels}; owner {self.owner}"
+        return (
+            f"{self.workload}: misses per operation, {operations} operations after {self.warm_up} that warm the caches",
+            f"{levels}; owners: {self.owner}",
         )
-        header = ["placement", "touches"]
+
+    def _table(self) -> tuple[list[str], list[list[str]]]:
+        header, names = ["placement", "touches"], ["touches_per_op"]
         for level in self.hierarchy:
-            header += [level.name, "in pages"]
-        cells = [
-            [str(row["placement"]), f"{row['touches_per_op']:.2f}"]
-            + [
-                f"{row[f'{level.name}_{what}_per_op']:.3f}"
-                for level in self.hierarchy
-                for what in ("misses", "misses_in_pages")
-            ]
-            for row in self.rows
-        ]
-        return caption, header, cells
+            header += [f"{level.name} misses", "in pages"]
+            names += [f"{level.name}_misses_per_op", f"{level.name}_misses_in_pages_per_op"]
+        return header, [[str(row["placement"]), *(f"{row[name]:.2f}" for name in names)] for row in self.rows]
 
     def __repr__(self) -> str:
-        caption, header, cells = self._cells()
-        return f"{caption}\n\n{text_table(header, cells)}"
+        return "\n".join([*self._title(), "", text_table(*self._table())])
 
     def _repr_html_(self) -> str:
-        return html_table(*self._cells())
+        return html_table("; ".join(self._title()), *self._table())
 
 
 def cache_misses(
@@ -97,9 +91,9 @@ def cache_misses(
     placements: Sequence[str | type] | None = None,
     hierarchy: Sequence[CacheLevel] = HIERARCHY,
     owner: str = "idle",
-    requests: int = 100_000,
-    counted: int = 5_000,
-    warm_up: int = 5_000,
+    requests: int = DEFAULT_REQUESTS,
+    counted: int = 2_000,
+    warm_up: int = 2_000,
     stamp: str = "every",
     step: Callable[[str], None] | None = None,
 ) -> CacheMisses:
@@ -110,7 +104,7 @@ def cache_misses(
     those; 0 is a cold start. Requests before these, and the boot, run without caches. `owner` is one of `OWNERS`.
 
     Raises `MissingExtra` without the extra `cache`, `InvalidArgument` for a hierarchy that cannot be built, and what
-    `compare` raises. Cost: about 0.1 ms a simulated request, 1 ms when owners touch pages, and 30 us for the others.
+    `compare` raises. Cost: 0.1 ms a request with caches, 2 ms when owners touch pages, and 50 us a request without.
     """
     chosen = [
         placing.placement_class(name) for name in (placing.placement_names() if placements is None else placements)
@@ -129,42 +123,50 @@ def cache_misses(
     warm_up = min(warm_up, begin)
     rows = np.zeros(len(chosen), _row(hierarchy))
     for row, cls in zip(rows, chosen, strict=True):
-        row["placement"] = name = registry.name_of(BUILTIN, cls)
-        tell(f"{name}: {owner}")
-        _measure(row, hierarchy, _recorded(work, cls, owner, stamp, begin - warm_up), begin, work)
+        row["placement"] = registry.name_of(BUILTIN, cls)
+        tell(f"{row['placement']}: owners {owner}")
+        touches = _recorded(work, cls, stamp, owner, begin - warm_up)
+        _count(row, work, hierarchy, touches, simulate(touches, hierarchy), begin)
     return CacheMisses(work.name, tuple(hierarchy), owner, warm_up, rows)
 
 
+def steps(placements: int) -> int:
+    """Return how often `cache_misses` calls its `step`."""
+    return 1 + placements
+
+
 def _row(hierarchy: Sequence[CacheLevel]) -> np.dtype[np.void]:
-    figures = [f"{level.name}_{what}_per_op" for level in hierarchy for what in ("hits", "misses", "misses_in_pages")]
+    figures = [f"{level.name}_{figure}_per_op" for level in hierarchy for figure in FIGURES]
     names = ["touches_per_op", *figures]
     return np.dtype([("placement", "U32"), ("operations", np.int64), *((name, np.float64) for name in names)])
 
 
-def _recorded(work: workloads.Workload, cls: type, owner: str, stamp: str, first: int) -> Touches:
+def _recorded(work: workloads.Workload, cls: type, stamp: str, owner: str, first: int) -> Touches:
     probe = ProbedEngine(trace=True)
     buddy = work.allocator(cls, engine=probe, stamp=stamp)
     probe.reset()
     replay = buddy.replay(work.requests)
-    touches = touches_of(probe.address_trace, probe.operation_starts, replay, owner)
-    return Touches(*(column[touches.request >= first] for column in touches))
+    return touches_of(probe.address_trace, probe.operation_starts, replay, owner, first)
 
 
-def _measure(
-    row: np.void, hierarchy: Sequence[CacheLevel], touches: Touches, begin: int, work: workloads.Workload
+def _count(
+    row: np.void,
+    work: workloads.Workload,
+    hierarchy: Sequence[CacheLevel],
+    touches: Touches,
+    depth: npt.NDArray[np.int64],
+    begin: int,
 ) -> None:
-    depth = simulate(touches, hierarchy)
-    mine = ~touches.owners & (touches.request >= begin)
-    pages = touches.line < work.frames << PAGE_LINES_SHIFT
-    operations = max(len(work.requests) - begin, 1)
+    asked = ~touches.owners & (touches.request >= begin)
+    in_pages = touches.line < work.frames << PAGE_LINES_SHIFT
     row["operations"] = len(work.requests) - begin
-    row["touches_per_op"] = mine.sum() / operations
-    asked = mine
+    operations = max(row["operations"], 1)
+    row["touches_per_op"] = asked.sum() / operations
     for place, level in enumerate(hierarchy):
-        missed = mine & (depth > place)
-        row[f"{level.name}_hits_per_op"] = (asked & ~missed).sum() / operations
-        row[f"{level.name}_misses_per_op"] = missed.sum() / operations
-        row[f"{level.name}_misses_in_pages_per_op"] = (missed & pages).sum() / operations
+        missed = asked & (depth > place)
+        figures = (asked & ~missed, missed, missed & in_pages)
+        for figure, chosen in zip(FIGURES, figures, strict=True):
+            row[f"{level.name}_{figure}_per_op"] = chosen.sum() / operations
         asked = missed
 
 

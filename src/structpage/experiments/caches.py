@@ -63,25 +63,36 @@ class Touches(NamedTuple):
 
 
 def touches_of(
-    trace: npt.NDArray[np.void], starts: npt.NDArray[np.int64], replay: Replay, owner: str = "idle"
+    trace: npt.NDArray[np.void],
+    starts: npt.NDArray[np.int64],
+    replay: Replay,
+    owner: str = "idle",
+    first: int = 0,
 ) -> Touches:
-    """Return the touches of a replay's address trace, with those of the owners in between; O(touches).
+    """Return the touches of a replay's address trace from request `first` on, with those of the owners in between.
 
     `starts` says where each request begins in the trace. An owner touches its block after the allocation's own
-    touches, and before those of the free.
+    touches, and before those of the free. O(touches)
     """
-    request = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(trace)))
-    line = (trace["address"] >> np.uint64(LINE_SHIFT)).astype(np.int64)
-    own = Touches(line, trace["write"], np.zeros(len(trace), np.bool_), request)
-    blocks = _owned(replay, owner)
+    ends = np.append(starts, len(trace))
+    kept = trace[ends[first] :]
+    request = np.repeat(np.arange(first, len(starts)), np.diff(ends[first:]))
+    line = (kept["address"] >> np.uint64(LINE_SHIFT)).astype(np.int64)
+    own = Touches(line, kept["write"], np.zeros(len(kept), np.bool_), request)
+    blocks = _used_blocks(replay, owner)
+    blocks = blocks[blocks[:, 0] >= first]
     if not len(blocks):
         return own
-    row, pfn, order, written = blocks.T
+    row, pfn, order, is_written = blocks.T
     lengths = np.int64(1) << (order + PAGE_LINES_SHIFT)
-    lines = np.repeat(pfn << PAGE_LINES_SHIFT, lengths) + _counting(lengths)
-    at = np.where(written, np.append(starts, len(trace))[row + 1], starts[row])
+    at = np.where(is_written, ends[row + 1], ends[row]) - ends[first]
+    theirs = Touches(
+        np.repeat(pfn << PAGE_LINES_SHIFT, lengths) + _counting(lengths),
+        np.repeat(is_written == 1, lengths),
+        np.ones(lengths.sum(), np.bool_),
+        np.repeat(row, lengths),
+    )
     places = np.repeat(at, lengths)
-    theirs = Touches(lines, np.repeat(written == 1, lengths), np.ones(len(lines), np.bool_), np.repeat(row, lengths))
     return Touches(*(np.insert(mine, places, others) for mine, others in zip(own, theirs, strict=True)))
 
 
@@ -90,27 +101,22 @@ def _counting(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
-def _owned(replay: Replay, owner: str) -> npt.NDArray[np.int64]:
+def _used_blocks(replay: Replay, owner: str) -> npt.NDArray[np.int64]:
     # What owners touch: rows of request, PFN, order, and whether it is written, in the order of the requests.
     where: dict[int, int] = {}
-    found: list[tuple[int, int, int, int]] = []
-    columns = (
-        replay.requests.kind,
-        replay.requests.order,
-        replay.requests.slot,
-        replay.requests.offset,
-        replay.answers,
-    )
+    used: list[tuple[int, int, int, int]] = []
+    requests = replay.requests
+    columns = (requests.kind, requests.order, requests.slot, requests.offset, replay.answers)
     for row, (kind, order, slot, offset, answer) in enumerate(
         zip(*(column.tolist() for column in columns), strict=True)
     ):
         if kind == ALLOC:
             where[slot] = answer
             if answer >= 0 and owner != "idle":
-                found.append((row, answer, order, 1))
-        elif kind == FREE and owner == "fills-and-reads" and where.get(slot, -1) >= 0:
-            found.append((row, where[slot] + offset, order, 0))
-    return np.array(found, np.int64)
+                used.append((row, answer, order, 1))
+        elif kind == FREE and owner == "fills-and-reads" and where[slot] >= 0:
+            used.append((row, where[slot] + offset, order, 0))
+    return np.array(used, np.int64).reshape(-1, 4)
 
 
 # The simulator

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from structpage import mapping
+from structpage.core.buffers import Buffer
 from structpage.engines import Engine, engine_of
 from structpage.errors import TraceError, must
 from structpage.request import SPLIT, Column
@@ -59,7 +60,7 @@ class Pairing:
         lists: the free lists at the trace's start, if they are known.
         recycle: use a slot again when its allocation is all free, so that slots are as few as live allocations.
         limit: most requests to make, splits not counted; the events after are still asked for their PFNs.
-        at_once: most requests to give at a time.
+        at_once: allocations and frees to take at a time; at most two more requests are given at a time.
         engine: runs the loop.
 
     """
@@ -79,6 +80,8 @@ class Pairing:
         self.tally = np.zeros(owners.TALLIES, np.int64)
         self.out = np.zeros((4, at_once + 2), np.int64)
         self.frame = self.entries = np.zeros(0, np.int64)
+        output = (self._buffer(name, column) for name, column in zip(owners.Output._fields, self.out, strict=True))
+        self.buffers = self._buffer("tally", self.tally), owners.Output(*output)
         self.end = end_of_memory(lists) if lists else 0
         held = held_frames(lists) if lists else b""
         self._reserve(max(self.end, 1), at_once)
@@ -124,15 +127,17 @@ class Pairing:
 
     def _reserve(self, frames: int, entries: int) -> None:
         # Have tables of at least so many frames and entries.
-        if frames <= len(self.frame) and entries * owners.ENTRY_WORDS <= len(self.entries):
+        words = entries * owners.ENTRY_WORDS
+        if frames <= len(self.frame) and words <= len(self.entries):
             return
-        self.frame = _grown(self.frame, frames)
-        self.entries = _grown(self.entries, entries * owners.ENTRY_WORDS)
-        tables = {"frame": self.frame, "entries": self.entries, "tally": self.tally}
-        tables |= dict(zip(owners.Output._fields, self.out, strict=True))
-        frame, entry, tally, *out = (self.engine.buffer(name, table.view(np.uint64)) for name, table in tables.items())
-        state = owners.Owners(frame, entry, tally, owners.Output(*out), self.recycle)
-        self.owners = self.engine.adopt(state)
+        self.frame, self.entries = _grown(self.frame, frames), _grown(self.entries, words)
+        size = f"{len(self.frame)} {len(self.entries)}"
+        tables = self._buffer(f"frame {size}", self.frame), self._buffer(f"entries {size}", self.entries)
+        self.owners = self.engine.adopt(owners.Owners(*tables, *self.buffers, self.recycle))
+
+    def _buffer(self, name: str, table: Column) -> Buffer:
+        # An engine may know its buffers by their names.
+        return self.engine.buffer(name, table.view(np.uint64))
 
 
 def _blocks(parts: Iterable[Events | PageEvents], size: int) -> Iterator[tuple[PageEvents, Column]]:

@@ -114,7 +114,7 @@ def stream_requests(
     Args:
         source: a name or path as for `open_workload`, opened here; what `requests_from` takes; or the parts of a
             trace, as from `stream_trace`.
-        at_once: most requests of a chunk.
+        at_once: allocations and frees that are read for a chunk; it has at most two more requests.
         engine: as for `requests_from`.
 
     Raises:
