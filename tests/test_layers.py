@@ -13,7 +13,7 @@ ROOT = Path(structpage.__file__).parent
 LAYERS = [
     {"core"},
     {"errors", "arguments", "mapping", "registry", "tables"},
-    {"pages", "frames", "zones", "owners", "engines", "metrics"},
+    {"pages", "frames", "zones", "owners", "engines", "metrics", "lanes", "decoding"},
     {"placing", "state", "allocator", "check", "refusal", "request", "replay", "timeline", "consumers"},
     {"traces", "experiments", "display", "testing", "data"},
     {"cli", "__main__", "__init__"},

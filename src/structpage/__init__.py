@@ -45,6 +45,9 @@ _NAMES = {
     # Experiments
     "compare": "experiments.compare",
     "Comparison": "experiments.compare",
+    "cache_misses": "experiments.cache_misses",
+    "CacheMisses": "experiments.cache_misses",
+    "CacheLevel": "experiments.caches",
     "Workload": "experiments.workload",
     "observe": "experiments.verdict",
     # Real input
@@ -107,6 +110,9 @@ if TYPE_CHECKING:
     from structpage.engines import PlainEngine as PlainEngine
     from structpage.engines import ProbedEngine as ProbedEngine
     from structpage.errors import *  # noqa: F403
+    from structpage.experiments.cache_misses import CacheMisses as CacheMisses
+    from structpage.experiments.cache_misses import cache_misses as cache_misses
+    from structpage.experiments.caches import CacheLevel as CacheLevel
     from structpage.experiments.compare import Comparison as Comparison
     from structpage.experiments.compare import compare as compare
     from structpage.experiments.verdict import observe as observe

@@ -16,7 +16,7 @@ from structpage.core import script
 from structpage.core.script import ALLOC, FREE, RELEASE
 from structpage.core.status import CORRUPT, REFUSED
 from structpage.core.words import TYPES
-from structpage.errors import InvalidArgument, InvalidFree, StructPageError, must
+from structpage.errors import AccessError, InvalidArgument, InvalidFree, StructPageError, must
 from structpage.refusal import corruption, why_not_allocated, why_not_reserved
 from structpage.request import Column, Requests
 from structpage.timeline import timeline
@@ -93,7 +93,11 @@ def resume(buddy: BuddyAllocator, requests: Requests, where: Column, *, done: in
         due = times[taken] - done - ran if taken < len(times) else -1
         rows = [column[ran:] for column in requests.columns()]
         written = (where, answers[ran:], samples[taken:].reshape(-1))
-        ran += buddy.engine.run(script.replay, buddy.ranges, rows, written, int(due), every)
+        try:
+            ran += buddy.engine.run(script.replay, buddy.ranges, rows, written, int(due), every)
+        except AccessError as error:
+            _say_which(error, requests, done, ran + (error.request or 0))
+            raise
         taken = int(np.searchsorted(times, done + ran, side="right"))
         if ran and answers[ran - 1] in (REFUSED, CORRUPT):
             raise _error(buddy, requests, where, ran - 1, int(answers[ran - 1]), done)
@@ -146,7 +150,11 @@ def _error(
     else:
         pfn = int(where[slot]) + offset
         error = InvalidFree(why_not_allocated(buddy.pages, pfn, order if kind == FREE else None))
-    row += done
-    error.request = row
-    error.add_note(f"request {row}: {KIND_NAMES[kind]} order {order} slot {slot} offset {offset}")
+    _say_which(error, requests, done, row)
     return error
+
+
+def _say_which(error: StructPageError, requests: Requests, done: int, row: int) -> None:
+    kind, order, slot, offset, *_ = (int(column[row]) for column in requests.columns())
+    error.request = done + row
+    error.add_note(f"request {done + row}: {KIND_NAMES[kind]} order {order} slot {slot} offset {offset}")

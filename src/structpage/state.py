@@ -149,7 +149,7 @@ class AllocatorState:
         """Return the ranges of frames [start, end) of a zone that are still to be handed over, ascending."""
         table = self.buffers["deferred"].tolist()
         row, ranges = table[zone.number], list[tuple[int, int]]()
-        while row and table[row + 1]:
+        while 0 < row < len(table) - 1 and table[row + 1]:
             ranges.append((table[row], table[row + 1]))
             row += 2
         return ranges

@@ -452,7 +452,7 @@ def test_a_replay_says_at_which_request():
     with pytest.raises(AccessError) as caught:
         buddy.replay(requests_of(ALLOC, [3, 3, 0, 3], range(4)))
     assert caught.value.request == 2
-    assert caught.value.__notes__ == ["request 2"]
+    assert caught.value.__notes__ == ["request 2: ALLOC order 0 slot 2 offset 0"]
 
 
 def test_the_columns_of_a_replay_are_within_bounds():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers import PLACEMENTS, workload
@@ -79,10 +81,37 @@ def test_the_trace_is_the_counts(placement):
     assert (trace["address"] % 8 == 0).all()
 
 
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_operations_begin_where_they_say(placement):
+    engine = ProbedEngine(trace=True)
+    buddy = BuddyAllocator(128, placement, max_order=5, engine=engine)
+    engine.reset()
+    script = workload(60, frames=128)
+    buddy.replay(script)
+    starts, lines = engine.operation_starts, engine.address_trace["address"] >> np.uint64(6)
+    assert len(starts) == len(script)
+    assert starts[0] == 0
+    distinct = [len(np.unique(part)) for part in np.split(lines, starts[1:])]
+    assert sum(distinct) / len(script) == engine.lines_per_operation
+    engine.reset()
+    assert len(engine.operation_starts) == 0
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_buffers_lie_one_after_another_from_a_line_of_their_own_on(placement):
+    buddy = BuddyAllocator(100, placement, max_order=5, engine="probed")
+    buffers = [buffer for name, buffer in buddy.engine.buffers.items() if name != "memory"]
+    assert buffers[0].base == 1 << 46
+    for one, other in itertools.pairwise(buffers):
+        assert other.base % 64 == 0
+        assert 0 <= other.base - (one.base + 8 * len(one)) < 64
+
+
 def test_without_a_trace_there_is_none():
     buddy = BuddyAllocator(16, engine="probed")
     buddy.alloc()
     assert len(buddy.engine.address_trace) == 0
+    assert len(buddy.engine.operation_starts) == 0
     assert buddy.engine.counts().reads
 
 

@@ -147,5 +147,4 @@ class CheckedEngine(PlainEngine):
             return loop(state, each(), *buffers, *numbers)
         except AccessError as error:
             error.request = row
-            error.add_note(f"request {row}")
             raise

@@ -161,16 +161,15 @@ class Guard:
         # The placement has these two nodes side by side, as it has to after a change between them.
         if not self.keeps_order:
             return
-        ask = ("first", (lst,)) if before >= self.frames else ("next", (lst, before))
-        self._side_by_side(call, *ask, after)
+        self._side_by_side(call, "first", "next", lst, before, after)
         if self.backwards:
-            ask = ("last", (lst,)) if after >= self.frames else ("prev", (lst, after))
-            self._side_by_side(call, *ask, before)
+            self._side_by_side(call, "last", "prev", lst, after, before)
 
-    def _side_by_side(self, call: str, method: str, arguments: tuple[int, ...], node: int) -> None:
-        got, expected = self._run(call, method, *arguments), self._frame(node)
+    def _side_by_side(self, call: str, of_list: str, of_frame: str, lst: int, node: int, neighbour: int) -> None:
+        method, arguments = (of_list, [lst]) if node >= self.frames else (of_frame, [lst, node])
+        got, expected = self._run(call, method, *arguments), self._frame(neighbour)
         if type(got) is not int or got != expected:
-            subject = f"answer of {method}{arguments} after it".replace(",)", ")")
+            subject = f"answer of {method}({', '.join(map(str, arguments))}) after it"
             raise AccessError(subject, str(expected), repr(got), operation=call)
 
     def _frame(self, node: int) -> int:

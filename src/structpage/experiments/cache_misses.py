@@ -27,14 +27,15 @@ from structpage.experiments.caches import (
     PAGE_LINES_SHIFT,
     CacheLevel,
     Touches,
-    build,
     simulate,
     touches_of,
+    validate,
 )
 from structpage.tables import html_table, text_table
 from structpage.traces import Capture, Events
 
 DEFAULT_REQUESTS = 20_000
+DEFAULT_COUNTED = 2_000
 FIGURES = ("hits", "misses", "misses_in_pages")
 
 
@@ -92,8 +93,8 @@ def cache_misses(
     hierarchy: Sequence[CacheLevel] = HIERARCHY,
     owner: str = "idle",
     requests: int = DEFAULT_REQUESTS,
-    counted: int = 2_000,
-    warm_up: int = 2_000,
+    counted: int = DEFAULT_COUNTED,
+    warm_up: int = DEFAULT_COUNTED,
     stamp: str = "every",
     step: Callable[[str], None] | None = None,
 ) -> CacheMisses:
@@ -113,7 +114,7 @@ def cache_misses(
     at_least("requests", requests, 0)
     at_least("counted", counted, 1)
     at_least("warm_up", warm_up, 0)
-    build(hierarchy)
+    validate(hierarchy)
     tell = step or (lambda _: None)
     work = source
     if not isinstance(work, workloads.Workload):

@@ -114,7 +114,7 @@ def _used_blocks(replay: Replay, owner: str) -> npt.NDArray[np.int64]:
             where[slot] = answer
             if answer >= 0 and owner != "idle":
                 used.append((row, answer, order, 1))
-        elif kind == FREE and owner == "fills-and-reads" and where[slot] >= 0:
+        elif kind == FREE and owner == "fills-and-reads" and where.get(slot, -1) >= 0:
             used.append((row, where[slot] + offset, order, 0))
     return np.array(used, np.int64).reshape(-1, 4)
 
@@ -122,34 +122,49 @@ def _used_blocks(replay: Replay, owner: str) -> npt.NDArray[np.int64]:
 # The simulator
 
 
-def build(hierarchy: Sequence[CacheLevel]) -> Any:
-    """Return the first level of empty caches, as the simulator has it; raises `InvalidArgument`, `MissingExtra`."""
+def validate(hierarchy: Sequence[CacheLevel]) -> None:
+    """Raise `InvalidArgument` for a hierarchy that cannot be built, `MissingExtra` without the simulator."""
+    _simulator()
+    if not hierarchy:
+        raise InvalidArgument(must("hierarchy", "of at least one level", "empty"))
+    for level in hierarchy:
+        lines, rest = divmod(level.size, 1 << LINE_SHIFT)
+        if rest or lines < level.ways or not (_is_power_of_two(lines) and _is_power_of_two(level.ways)):
+            rule = "a power of two of ways, each a power of two of 64-byte lines"
+            raise InvalidArgument(must(f"cache {level.name}", rule, f"{level.ways} ways of {level.size} bytes in all"))
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def _simulator() -> tuple[Any, Any]:
     try:
         from cachesim.cache import Cache
         from cachesim.hierarchy import Level
     except ImportError as error:
-        missing = "missing" if error.name == "cachesim" else "hidden by another package called cachesim"
-        raise MissingExtra(
-            must("pyCacheSimulator, which cache_misses needs,", "installed (pip install 'structpage[cache]')", missing)
-        ) from error
+        found = "missing" if error.name == "cachesim" else "hidden by another package called cachesim"
+        rule = "installed (pip install 'structpage[cache]')"
+        raise MissingExtra(must("pyCacheSimulator, which cache_misses needs,", rule, found)) from error
+    return Cache, Level
+
+
+def _empty(hierarchy: Sequence[CacheLevel]) -> Any:
+    # The first level, which has the others below it.
+    cache, link = _simulator()
     lower = None
     for level in reversed(hierarchy):
-        lines = level.size >> LINE_SHIFT
-        if level.ways < 1 or level.ways & (level.ways - 1) or lines & (lines - 1) or lines < level.ways:
-            rule = "a power of two of ways, each a power of two of 64-byte lines"
-            raise InvalidArgument(must(f"cache {level.name}", rule, f"{level.ways} ways of {level.size} bytes in all"))
-        lower = Level(level.name, Cache(lines, 1 << LINE_SHIFT, level.ways), lower)
-    if lower is None:
-        raise InvalidArgument(must("hierarchy", "of at least one level", "empty"))
+        lower = link(level.name, cache(level.size >> LINE_SHIFT, 1 << LINE_SHIFT, level.ways), lower)
     return lower
 
 
 def simulate(touches: Touches, hierarchy: Sequence[CacheLevel]) -> npt.NDArray[np.int64]:
-    """Return for each touch how many levels missed it, 0 for none; the caches are empty at first.
+    """Return for each touch how many levels missed it, 0 for none; the caches are empty at first. As `validate` raises.
 
     Touches in a row to one line are one reference, since none but the first can miss, and the order of use is the same.
     """
-    first = build(hierarchy)
+    validate(hierarchy)
+    first = _empty(hierarchy)
     depth = np.zeros(len(touches.line), np.int64)
     runs = np.flatnonzero(np.diff(touches.line, prepend=-1))
     written = np.logical_or.reduceat(touches.write, runs) if len(runs) else touches.write

@@ -100,8 +100,9 @@ class _Machine(RuleBasedStateMachine):
     @rule(method=st.sampled_from(RANGE_CALLS), pick=PICK, count=st.integers(1, 6))
     def range_call(self, method: str, pick: int, count: int) -> None:
         """Begin where it may succeed; whether it does depends on what follows."""
-        starts = {"free_range": {*self.model.blocks}, "release": self.model.reserved_set()}
-        frames = sorted(starts.get(method, self.model.free_set))
+        model = self.model
+        starts = {"free_range": {*model.blocks}, "release": model.reserved_set() | model.deferred_set()}
+        frames = sorted(starts.get(method, model.free_set))
         if frames:
             self.act(method, {"start": frames[pick % len(frames)], "count": count})
 
@@ -196,7 +197,7 @@ class _Machine(RuleBasedStateMachine):
             heads, orders = buddy.pages.free_heads()
             found = set(zip(heads.tolist(), orders.tolist(), strict=True))
             demand(found == expected, f"free blocks of {buddy.placement}", sorted(expected), sorted(found))
-            frames = len(self.model.free_set), sum(map(len, self.model.deferred.values()))
+            frames = len(self.model.free_set), len(self.model.deferred_set())
             counted = buddy.free_frames, buddy.deferred_frames
             demand(counted == frames, "free and deferred frames", frames, counted)
 

@@ -70,11 +70,14 @@ class Model:
         return zone is not None and end <= zone.end
 
     def reserved_set(self) -> set[int]:
-        """Return the frames that are neither free, deferred, allocated nor in a hole; those of no zone are among them."""
-        deferred = {pfn for waiting in self.deferred.values() for pfn in waiting}
+        """Return the frames that are not free, deferred, allocated or in a hole; those of no zone are among them."""
         allocated = {pfn + i for pfn, order in self.blocks.items() for i in range(1 << order)}
         holes = {pfn for zone in self.zones for start, end in zone.holes for pfn in range(start, end)}
-        return {*range(self.frames)} - self.free_set - deferred - allocated - holes
+        return {*range(self.frames)} - self.free_set - self.deferred_set() - allocated - holes
+
+    def deferred_set(self) -> set[int]:
+        """Return the frames that were not handed over yet, of all zones."""
+        return {pfn for waiting in self.deferred.values() for pfn in waiting}
 
     def free_blocks(self) -> set[Block]:
         """Return the free blocks that eager merging makes of the free frames."""
