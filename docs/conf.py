@@ -5,7 +5,9 @@ Pages with `{code-cell}` blocks are notebooks: the build runs them and fails whe
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from docutils import nodes
 from sphinx import addnodes
@@ -22,6 +24,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 
 # Each page is run anew, in a temporary folder, because a cache would not see a change of the library.
+os.environ["STRUCTPAGE_DOCS"] = str(Path(__file__).parent)  # where a page finds a file beside it
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True

@@ -95,12 +95,15 @@ def explain(buddy: AllocatorState) -> str:
 
 def _blocks(buddy: AllocatorState) -> list[str]:
     names = ("allocator", "allocatee")[: buddy.pages.layout.words]
+    deferred = {start: end for zone in buddy.zones for start, end in buddy.deferred_ranges(zone)}
     rows, pfn = [], 0
     while pfn < buddy.pages.frames:
         page = buddy.pages[pfn]
         size = 1 << page.order if page.order is not None and page.head == pfn else 1
-        frames = f"{pfn}" if size == 1 else f"{pfn}-{pfn + size - 1}"
         state = page.state if page.order is None else f"{page.state}, order {page.order}"
+        if pfn in deferred:
+            size, state = deferred[pfn] - pfn, "deferred"
+        frames = f"{pfn}" if size == 1 else f"{pfn}-{pfn + size - 1}"
         content = [f"{buddy.memory.read_word(pfn, at):#018x}" for at in (0, 8)] if buddy.memory else []
         rows.append([frames, state, *(f"{word:#018x}" for word in page.words), *content])
         pfn += size

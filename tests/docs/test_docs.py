@@ -61,6 +61,7 @@ def test_every_cell_of_a_page_runs(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("STRUCTPAGE_DOCS", str(DOCS))
     namespace = {"__name__": "__main__"}
     for line, source in cells(path):
         try:
