@@ -142,6 +142,13 @@ def test_huge_pages_of_runs_are_the_aligned_ones(free, order):
     assert found.tolist() == [int(((start <= whole) & (whole < stop)).sum()) for start, stop in runs]
 
 
+@given(lengths=st.lists(st.integers(0, 70) | st.integers(0, 1 << 40)))
+def test_frames_by_the_length_of_their_run(lengths):
+    frames = metrics.frames_by_run_length(np.array(lengths, np.int64)).tolist()
+    top = max(lengths, default=0).bit_length()
+    assert frames == [sum(length for length in lengths if length.bit_length() == k + 1) for k in range(top)]
+
+
 @pytest.mark.parametrize(
     ("counts", "message"),
     [

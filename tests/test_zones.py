@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 from helpers import says
+from hypothesis import given
 
 from structpage import BuddyAllocator, Zone
 from structpage.errors import InvalidArgument, OutOfRange, UnknownName
-from structpage.zones import zone_name, zonelists
+from structpage.testing.strategies import shapes
+from structpage.zones import deferred_table, last_of_nodes, zone_name, zonelists
 
 
 def test_numbers():
@@ -86,3 +88,18 @@ def test_unknown_zones_and_nodes():
         buddy.alloc(zone="Normal")
     with pytest.raises(UnknownName, match=says("node must be one of [0, 1], not 2")):
         buddy.alloc(node=2)
+
+
+def test_the_table_of_deferred_ranges():
+    zones = [Zone("DMA", 1, 9, holes=((3, 5), (8, 9))), Zone("DMA32", 9, 12, holes=((9, 12),)), Zone("Normal", 12, 20)]
+    places, rows = [4, 0, 10, 0], [1, 3, 5, 8, 0, 0, 12, 20, 0, 0]
+    assert deferred_table(zones, 4).tolist() == places + rows
+    assert deferred_table((), 4).tolist() == [0] * 4
+
+
+@given(shape=shapes())
+def test_the_last_zone_of_a_node_ends_it(shape):
+    last = last_of_nodes(shape.zones)
+    assert {zone.node for zone in last} == {zone.node for zone in shape.zones}
+    assert len(last) == len({zone.node for zone in last})
+    assert all(zone.end <= end.end for zone in shape.zones for end in last if zone.node == end.node)

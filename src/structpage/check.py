@@ -20,6 +20,10 @@ from structpage.zones import zone_name
 if TYPE_CHECKING:
     from structpage.allocator import BuddyAllocator
 
+Tags = npt.NDArray[np.uint8]
+Pfns = npt.NDArray[np.int64]
+STEP = 1 << 20
+"""Frames whose tags are looked at together."""
 Listed = dict[int, tuple[int, int, int]]
 """PFN of a listed block to the zone, order and type of its list."""
 
@@ -37,25 +41,48 @@ def zone_title(zone: int) -> str:
 
 def check(buddy: BuddyAllocator) -> None:
     """Verify every invariant of an allocator; raises `CorruptionError`. O(frames + blocks)."""
-    _check_tags(buddy)
+    tags = buddy.pages.tag
+    _check_tags(tags)
+    _check_deferred(buddy, tags)
     listed: Listed = {}
     for index in range((buddy.core.zones << LANE_SHIFT) * buddy.core.orders):
         _check_list(buddy, index, listed)
-    heads, orders = buddy.pages.free_heads()
-    _check_listed(buddy, heads, orders, listed)
+    _check_listed(buddy, *buddy.pages.free_heads(), listed)
     _check_counts(buddy, listed)
-    _check_blocks(buddy)
+    _check_blocks(buddy, tags)
     _check_merged(buddy, listed)
     for consumer in buddy.consumers:
         consumer.check()
 
 
-def _check_tags(buddy: BuddyAllocator) -> None:
+def _check_tags(tags: Tags) -> None:
     known = [*TAGS.values(), TAGS["free"] | 2]
-    bad = np.flatnonzero(~np.isin(buddy.pages.tag, known))
-    if len(bad):
-        pfn = int(bad[0])
-        raise CorruptionError("tag", f"one of {sorted(known)}", int(buddy.pages.tag[pfn]), pfn=pfn)
+    for pfn in _where(tags, known, invert=True)[:1].tolist():
+        raise CorruptionError("tag", f"one of {sorted(known)}", int(tags[pfn]), pfn=pfn)
+
+
+def _where(tags: Tags, wanted: list[int], *, invert: bool = False) -> Pfns:
+    # The frames whose tag is wanted, or with `invert` is not; part by part, for a terabyte has many.
+    parts = range(0, len(tags), STEP)
+    return np.concatenate([np.flatnonzero(np.isin(tags[at : at + STEP], wanted, invert=invert)) + at for at in parts])
+
+
+def _check_deferred(buddy: BuddyAllocator, tags: Tags) -> None:
+    """What a zone was not handed over is all that exists of it from some frame on, and its words are zeros."""
+    for zone in buddy.zones:
+        ranges = buddy.deferred_ranges(zone)
+        if not ranges:
+            continue
+        first = ranges[0][0]
+        expected = [(max(start, first), end) for start, end in zone.present() if end > first]
+        if ranges != expected:
+            raise CorruptionError("deferred", expected, ranges, zone=zone_title(zone.number))
+        for start, end in ranges:
+            for at in np.flatnonzero(tags[start:end])[:1]:
+                pfn = start + int(at)
+                raise CorruptionError(
+                    "state", "reserved while deferred", buddy.pages.state(pfn), zone=zone_title(zone.number), pfn=pfn
+                )
 
 
 class Place(NamedTuple):
@@ -123,9 +150,7 @@ def _check_backwards(buddy: BuddyAllocator, index: int, walked: list[int], place
         raise place.broken("prev", "the list's head", _raw(pfn), pfn if after is None else after)
 
 
-def _check_listed(
-    buddy: BuddyAllocator, heads: npt.NDArray[np.int64], orders: npt.NDArray[np.int16], listed: Listed
-) -> None:
+def _check_listed(buddy: BuddyAllocator, heads: Pfns, orders: npt.NDArray[np.int16], listed: Listed) -> None:
     for pfn, order in zip(heads.tolist(), orders.tolist(), strict=True):
         if pfn not in listed:
             zone = buddy.core.zone_at(pfn)
@@ -144,15 +169,14 @@ def _check_counts(buddy: BuddyAllocator, listed: Listed) -> None:
             raise CorruptionError("nr_free", counted[index], found, zone=name, list=f"order {index % orders}")
 
 
-def _blocks(buddy: BuddyAllocator) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    tags = buddy.pages.tag
-    heads = np.flatnonzero(np.isin(tags, [TAGS["allocated"], TAGS["pcp"], TAGS["slab"]]) | (tags & 1 == 1))
+def _blocks(buddy: BuddyAllocator, tags: Tags) -> tuple[Pfns, Pfns]:
+    heads = _where(tags, [TAGS[state] for state in ("allocated", "pcp", "slab", "free")] + [TAGS["free"] | 2])
     return heads, buddy.pages.layout.field("order").get(buddy.pages.allocator[heads]).astype(np.int64)
 
 
-def _check_blocks(buddy: BuddyAllocator) -> None:
+def _check_blocks(buddy: BuddyAllocator, tags: Tags) -> None:
     """Blocks are aligned, within their zone, and do not overlap; tails say their head's facts."""
-    heads, orders = _blocks(buddy)
+    heads, orders = _blocks(buddy, tags)
     sizes = np.int64(1) << orders
     for pfn, order in _first(heads, orders, (heads & (sizes - 1)) != 0):
         raise CorruptionError("order", f"one that PFN {pfn} is aligned to", order, pfn=pfn)
@@ -168,27 +192,24 @@ def _check_blocks(buddy: BuddyAllocator) -> None:
         zone = buddy.core.zone_at(pfn)
         if zone < 0 or pfn + (1 << order) > buddy.core.zone_end[zone]:
             raise CorruptionError("order", "one that ends within the zone", order, zone=zone_name(zone), pfn=pfn)
-    _check_tails(buddy, heads, sizes)
+    _check_tails(buddy, tags, heads, sizes)
 
 
-def _first(
-    heads: npt.NDArray[np.int64], orders: npt.NDArray[np.int64], bad: npt.NDArray[np.bool_]
-) -> Iterator[tuple[int, int]]:
+def _first(heads: Pfns, orders: Pfns, bad: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     for index in np.flatnonzero(bad)[:1]:
         yield int(heads[index]), int(orders[index])
 
 
-def _check_tails(buddy: BuddyAllocator, heads: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> None:
-    tails = np.flatnonzero(buddy.pages.tag == TAGS["tail"])
+def _check_tails(buddy: BuddyAllocator, tags: Tags, heads: Pfns, sizes: Pfns) -> None:
+    tails = _where(tags, [TAGS["tail"]])
     if not len(tails):
         return
     index = np.searchsorted(heads, tails, side="right") - 1
     inside = (index >= 0) & (tails < heads[index] + sizes[index])
-    owned = inside & (buddy.pages.tag[heads[index]] & 1 == 0)
+    owned = inside & (tags[heads[index]] & 1 == 0)
     for tail in tails[~owned][:1]:
         raise CorruptionError("state", "a tail only inside an allocated block", "a tail of nobody", pfn=int(tail))
-    words, owner = buddy.pages.allocator, buddy.pages.owner
-    layout = buddy.pages.layout
+    words, layout = buddy.pages.allocator, buddy.pages.layout
     fields = [layout.field(name, "tail") for name in ("order", "migratetype", "zid", "nid")]
     for field in fields:
         of_head = field.get(words[heads[index]])
@@ -198,8 +219,17 @@ def _check_tails(buddy: BuddyAllocator, heads: npt.NDArray[np.int64], sizes: npt
         named = layout.field("head").get(words[tails]).astype(np.int64)
         for tail, expected in _first(tails, heads[index], named != heads[index]):
             raise CorruptionError("head", expected, int(layout.field("head").get(words[tail])), pfn=tail)
-    for tail, expected in _first(tails, owner[heads[index]].astype(np.int64), owner[tails] != owner[heads[index]]):
-        raise CorruptionError("owner", expected, int(owner[tail]), pfn=tail)
+    owner, of_head = _owners(buddy, tails), _owners(buddy, heads[index])
+    for at in np.flatnonzero(owner != of_head)[:1]:
+        raise CorruptionError("owner", int(of_head[at]), int(owner[at]), pfn=int(tails[at]))
+
+
+def _owners(buddy: BuddyAllocator, pfns: Pfns) -> npt.NDArray[np.uint64]:
+    # The owner references, kind and owner, of allocated heads and tails.
+    layout, words = buddy.pages.layout, buddy.pages.words
+    kind, owner = layout.field("owner_kind"), layout.field("owner")
+    references: npt.NDArray[np.uint64] = words[kind.word :: layout.words][pfns] & np.uint64(kind.mask | owner.mask)
+    return references >> np.uint64(kind.shift)
 
 
 def _check_merged(buddy: BuddyAllocator, listed: Listed) -> None:

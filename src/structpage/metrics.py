@@ -127,3 +127,14 @@ def huge_pages_in_runs(starts: npt.ArrayLike, lengths: npt.ArrayLike, order: int
     first, count = _counts(starts), _counts(lengths)
     order = between("order", order, 0, 62)
     return np.maximum((first + count >> order) - (first + (1 << order) - 1 >> order), 0)
+
+
+def frames_by_run_length(lengths: npt.ArrayLike) -> Counts:
+    """Return at place k the number of frames in runs of 2^k to 2^(k+1) - 1 frames, as far as there are any; int64.
+
+    The share of memory in runs of at least 2^k frames is `frames[k:].sum() / frames.sum()`.
+    """
+    count = _counts(lengths)
+    classes = np.frexp(count)[1] - 1
+    frames: Counts = np.bincount(classes[count > 0], count[count > 0]).astype(np.int64)
+    return frames

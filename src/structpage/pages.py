@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from structpage import mapping
+from structpage import decoding, mapping
 from structpage.arguments import at_least, named
 from structpage.core.field import Field
 from structpage.core.words import FREE_BIT, LAYOUTS, TAGS, TWO_WORD, ZIDS
@@ -161,125 +161,88 @@ class PageArray:
 
     @property
     def tag(self) -> npt.NDArray[np.uint8]:
-        """The tag of every frame's own word; uint8."""
-        return (self.allocator & np.uint64(15)).astype(np.uint8)
+        """The tag of every frame's own word; uint8. O(frames), as all arrays here."""
+        return decoding.own_tags(self.words, self.layout)
 
     @property
     def is_free(self) -> npt.NDArray[np.bool_]:
-        """Whether each frame is free: head of a free block, or inside one; bool. O(frames)."""
-        return self._free_order() >= 0
+        """Whether each frame is free: head of a free block, or inside one; bool."""
+        return decoding.whole_free(self.words, self.layout)
 
     @property
     def is_free_head(self) -> npt.NDArray[np.bool_]:
         """Whether each frame is the head of a free block: one load and one mask; bool."""
-        free: npt.NDArray[np.bool_] = (self.allocator & np.uint64(FREE_BIT)) != 0
+        free: npt.NDArray[np.bool_] = self.tag & FREE_BIT != 0
         return free
 
     @property
     def order(self) -> Int16s:
-        """The order of the block each frame lies in, -1 where no word tells; int16. O(frames)."""
-        free = self._free_order()
-        return np.where(free >= 0, free, self.decode("order"))
+        """The order of the block each frame lies in, -1 where no word tells; int16."""
+        return decoding.whole_field(self.words, self.layout, self.layout.field("order"))
 
     @property
     def zone(self) -> Int16s:
         """The zone within the node (`zid`) of each frame, -1 where no word tells; int16."""
-        return self._with_heads("zid")
+        return decoding.whole_field(self.words, self.layout, self.layout.field("zid"))
 
     @property
     def node(self) -> Int16s:
         """The node (`nid`) of each frame, -1 where no word tells; int16."""
-        return self._with_heads("nid")
+        return decoding.whole_field(self.words, self.layout, self.layout.field("nid"))
 
     @property
     def migratetype(self) -> Int16s:
         """The migratetype of each frame's block, -1 where no word tells; int16."""
-        return self._with_heads("migratetype")
+        return decoding.whole_field(self.words, self.layout, self.layout.field("migratetype"))
 
     @property
     def owner(self) -> npt.NDArray[np.uint64]:
         """The owner reference of each frame, as `Owners.reference` made it; 0 where nobody has it; uint64."""
-        kind, owner = self._places("owner_kind"), self._places("owner")
-        return (self._gather(owner) << np.uint64(4)) | self._gather(kind)
+        return decoding.own_owners(self.words, self.layout)
 
     def decode(self, name: str) -> Int16s:
         """Return a small field of every frame's own word, -1 where its state has no such field; int16."""
-        places = self._places(name)
-        if any(field.width > 15 for field in places):
+        field = self._field(name)
+        if field.width > 15:
             raise InvalidArgument(must("field", "of at most 15 bits to decode into int16", repr(name)))
-        values = np.full(self.frames, -1, np.int16)
-        for field in places:
-            where = self._in_states(field)
-            np.copyto(values, field.get(self.words[field.word :: self.layout.words]).astype(np.int16), where=where)
-        return values
+        return decoding.own_field(self.words, self.layout, field)
+
+    def free_heads(self) -> tuple[npt.NDArray[np.int64], Int16s]:
+        """Return the PFNs of all free heads, ascending, and their orders; int64 and int16."""
+        parts = list(decoding.free_heads(self.words, self.layout))
+        return np.concatenate([heads for heads, _ in parts]), np.concatenate([orders for _, orders in parts])
+
+    def free_runs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return first PFN and length of every run of free frames, whatever blocks they are in, ascending; int64."""
+        return decoding.free_runs(self.words, self.layout)
 
     def set_field(self, name: str, values: Any, state: str | None = None) -> None:
         """Set a field in every frame's word, whatever its state; `values` is a scalar or one value per frame.
 
         For building states by hand. Raises `InvalidArgument` when a value does not fit; nothing is changed then.
         """
-        try:
-            field = self.layout.field(name, state)
-        except KeyError:
-            names = ", ".join(sorted({field.name for field in self.layout.fields}))
-            raise UnknownName(must("field", f"one of {names}", repr(name))) from None
-        array = np.asarray(values)
+        field, array = self._field(name, state), np.asarray(values)
         if array.size and (array.min() < 0 or int(array.max()) > field.max):
             raise InvalidArgument(must(name, f"between 0 and {field.max}", values))
         word = self.words[field.word :: self.layout.words]
         word &= np.uint64(~field.mask & (1 << 64) - 1)
         word |= array.astype(np.uint64) << np.uint64(field.shift)
 
-    def _places(self, name: str) -> list[Field]:
-        places = [field for field in self.layout.fields if field.name == name]
-        if not places:
+    def _field(self, name: str, state: str | None = None) -> Field:
+        try:
+            return self.layout.field(name, state)
+        except KeyError:
             names = ", ".join(sorted({field.name for field in self.layout.fields}))
-            raise UnknownName(must("field", f"one of {names}", repr(name)))
-        return places
-
-    def _in_states(self, field: Field) -> npt.NDArray[np.bool_]:
-        known = np.zeros(16, np.bool_)
-        for tag, state in TAG_NAMES.items():
-            known[tag] = state in field.states
-        return known[self.tag]
-
-    def _gather(self, places: list[Field]) -> npt.NDArray[np.uint64]:
-        values = np.zeros(self.frames, np.uint64)
-        for field in places:
-            np.copyto(values, field.get(self.words[field.word :: self.layout.words]), where=self._in_states(field))
-        return values
-
-    def free_heads(self) -> tuple[npt.NDArray[np.int64], Int16s]:
-        """Return the PFNs of all free heads, ascending, and their orders."""
-        heads = np.flatnonzero(self.is_free_head)
-        orders = self.layout.field("order").get(self.allocator[heads]).astype(np.int16)
-        return heads, orders
-
-    def _free_order(self) -> Int16s:
-        heads, orders = self.free_heads()
-        return self._spread(heads, orders, orders)
-
-    def _spread(self, heads: npt.NDArray[np.int64], orders: Int16s, values: Int16s) -> Int16s:
-        spread = np.full(self.frames, -1, np.int16)
-        for order in np.unique(orders):
-            chosen = orders == order
-            inside = heads[chosen, None] + np.arange(1 << int(order))
-            spread[np.minimum(inside, self.frames - 1)] = values[chosen, None]
-        return spread
-
-    def _with_heads(self, name: str) -> Int16s:
-        values = self.decode(name)
-        heads, orders = self.free_heads()
-        spread = self._spread(heads, orders, values[heads])
-        return np.where(spread >= 0, spread, values)
+            raise UnknownName(must("field", f"one of {names}", repr(name))) from None
 
     # Pictures
 
     def summary(self) -> dict[str, int]:
-        """Return the number of frames per state, those inside free blocks as free."""
-        counts = {state: int((self.tag == tag).sum()) for state, tag in TAGS.items()}
-        inside = int(self.is_free.sum())
-        counts["reserved"] -= inside - int(self.is_free_head.sum())
+        """Return the number of frames per state, those inside free blocks as free. O(frames)."""
+        tag = self.tag
+        counts = {state: int(np.count_nonzero(tag == number)) for state, number in TAGS.items()}
+        inside = int(np.count_nonzero(self.is_free))
+        counts["reserved"] -= inside - int(np.count_nonzero(tag & FREE_BIT))
         counts["free"] = inside
         return {state: count for state, count in counts.items() if count}
 

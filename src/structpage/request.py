@@ -43,6 +43,11 @@ class Requests:
         """Return the six columns, in the order of the script."""
         return self.kind, self.order, self.slot, self.offset, self.migratetype, self.zone
 
+    def of_type(self, migratetype: int) -> Requests:
+        """Return the same requests, all of one migratetype: for an allocator whose memory is all of it."""
+        kind, order, slot, offset, _, zone = self.columns()
+        return Requests(kind, order, slot, offset, np.full_like(kind, migratetype), zone)
+
     def count(self, kind: int) -> int:
         """Return the number of rows of a kind."""
         return int(np.count_nonzero(self.kind == kind))

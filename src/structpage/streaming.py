@@ -31,7 +31,8 @@ def replay_stream(buddy: BuddyAllocator, chunks: Iterable[Requests], *, every: i
 def _replays(buddy: BuddyAllocator, chunks: Iterable[Requests], every: int) -> Iterator[Replay]:
     where, done = slot_table(0), 0
     for requests in chunks:
-        if requests.slots > len(where):
-            where = np.concatenate([where, slot_table(2 * requests.slots - len(where))])
+        slots = min(requests.slots, done + len(requests))  # no more can have been named
+        if slots > len(where):
+            where = np.concatenate([where, slot_table(max(slots, 2 * len(where)) - len(where))])
         yield resume(buddy, requests, where, done=done, every=every)
         done += len(requests)

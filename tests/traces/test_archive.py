@@ -13,7 +13,9 @@ from trace_text import ALLOC, FREE, PREFIX, read, trace_lines
 
 from structpage.errors import LimitExceeded, TraceError
 from structpage.traces import Capture, Events, load, save
+from structpage.traces.archive import load_lists, stream_pages
 from structpage.traces.packing import pack, unpack
+from structpage.traces.pairing import PageEvents
 
 MIXED = read(ALLOC + FREE + PREFIX + "steal: (f+0x0/0x1) zone=0xffff88811ffd4c00 x=a\n" + "rubbish\n" + FREE)
 PARTS = {"name": "n", "kernel": "6.1", "meta": {"a": [1, None]}, "before": LISTS, "after": LISTS}
@@ -178,6 +180,12 @@ def test_headers_that_do_not_fit(tmp_path, good, changes):
     assert refused(tmp_path, good | {"header.npy": header(good, **changes)}).startswith("file bad.npz")
 
 
+@pytest.mark.parametrize("rows", [-1, 1 << 60, "4", 4.0, True])
+def test_a_number_of_rows_that_cannot_be(tmp_path, good, rows):
+    expected = f"file bad.npz: rows must be a number up to {(1 << 31) // 34}, not {rows!r}"
+    assert refused(tmp_path, good | {"header.npy": header(good, rows=rows)}) == expected
+
+
 def test_an_absurd_shape_allocates_nothing(tmp_path, good):
     data = npy(np.zeros((1, 4), np.uint8)).replace(b"(1, 4)", b"(1, 4000000000000)".ljust(6))
     assert refused(tmp_path, good | {"c0.npy": data}).startswith("file bad.npz")
@@ -216,5 +224,42 @@ def test_damage_anywhere_is_typed(tmp_path):
 @given(data=st.binary(max_size=200))
 def test_random_bytes_are_typed(tmp_path, data):
     (tmp_path / "t.npz").write_bytes(data)
-    with pytest.raises(TraceError, match=r"^file t.npz"):
-        load(tmp_path / "t.npz")
+    for reader in (load, load_lists, lambda path: list(stream_pages(path, 2))):
+        with pytest.raises(TraceError, match=r"^file t.npz"):
+            reader(tmp_path / "t.npz")
+
+
+def test_lists_and_pages_are_those_of_the_whole(tmp_path):
+    for name, trace, lists in (("c", CAPTURE, LISTS), ("t", MIXED, None)):
+        save(tmp_path / name, trace)
+        assert load_lists(tmp_path / name) == lists
+        for rows in (1, 2, 100):
+            parts = list(stream_pages(tmp_path / name, rows))
+            assert [len(part.pfn) for part in parts[:-1]] == [rows] * (len(parts) - 1)
+            for column in PageEvents._fields:
+                joined = np.concatenate([getattr(part, column) for part in parts])
+                assert joined.dtype == getattr(MIXED, column).dtype
+                assert joined.tolist() == getattr(MIXED, column).tolist()
+
+
+@pytest.mark.parametrize("array", MISFITS)
+def test_pages_that_do_not_fit(tmp_path, good, array):
+    path = write(tmp_path / "bad.npz", good | {"c5.npy": npy(array)})
+    if array.size and array.flat[0] == 255:
+        assert next(stream_pages(path, 9)).pfn.tolist() == [-128, -256, -384, -512]
+        return
+    with pytest.raises(TraceError, match=r"^file bad.npz: "):
+        list(stream_pages(path, 9))
+
+
+def test_damage_of_pages_is_typed(tmp_path):
+    path = tmp_path / "t.npz"
+    save(path, MIXED)
+    data = path.read_bytes()
+    for place in range(0, len(data), 2):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
+        try:
+            rows = sum(len(part.pfn) for part in stream_pages(path, 3))
+        except TraceError:
+            continue
+        assert rows == len(MIXED)

@@ -6,7 +6,7 @@ import lzma
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trace_text import ALLOC, FREE, PREFIX, capture_folder, read, render, trace_lines
+from trace_text import ALLOC, FREE, PREFIX, capture_folder, changed, changes, read, render, said, trace_lines
 
 from structpage.errors import InvalidArgument, TraceError
 from structpage.traces import read_trace
@@ -309,6 +309,33 @@ def test_lines_and_their_events_agree(lines, clock, data):
 def test_rendered_events_are_read_as_the_same(lines):
     events = read("".join(lines), strict=True)
     assert events.equals(read(render(events), strict=True))
+
+
+@given(trace_lines(), st.lists(changes, max_size=9), st.integers(1, 2))
+def test_a_line_is_read_the_same_wherever_it_stands(lines, damage, times):
+    lines = [*map(changed, lines, damage), *lines[len(damage) :]] * times
+    whole = read(ALLOC + "".join(lines))
+    alone = [read(ALLOC + line) for line in lines]
+    assert said(whole) == said(whole[:1]) + [row for events in alone for row in said(events)[1:]]
+    assert whole.bad_lines == sum(events.bad_lines for events in alone)
+
+
+def test_a_bad_line_leaves_no_trace():
+    zone_locked = PREFIX + "mm_page_alloc_zone_locked: page=1 pfn=0x5 order=0 migratetype=1 percpu_refill=1\n"
+    bad = zone_locked.replace("refill=1", "refill=x")
+    for old, new in (("pfn=0x5", "pfn=0x5z"), ("8.822809", "8.8x2809"), ("order=0", "order=99"), ("page=1 ", "")):
+        events = read(bad.replace(old, new) + zone_locked)
+        assert (events.bad_lines, events.strings) == (1, ())
+        assert events.details["mm_page_alloc_zone_locked"]["percpu_refill"].tolist() == [1]
+
+
+def test_a_control_character_does_no_harm():
+    odd = FREE.replace("init", "in\1t")
+    text = "\n" + ALLOC + "\n" + odd + "\1\n" + FREE + "# \1\n \1.\1\1\n\n"
+    events = read(text)
+    assert (len(events), events.bad_lines, events.first_bad_line) == (3, 2, 5)
+    assert said(events) == [row for line in (ALLOC, FREE, FREE) for row in said(read(line))]
+    assert len(read(ALLOC + "\n" + FREE + "x" * 600 + "\1\n" + ALLOC)) == 3
 
 
 def test_chunks_do_not_matter(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 
 from structpage.traces import Events, read_trace
-from structpage.traces.events import ABSENT
+from structpage.traces.events import ABSENT, COLUMNS
 from structpage.traces.gfp import format_gfp
 
 PREFIX = "            init-122     [000] d..3.     8.822809: "
@@ -32,6 +32,22 @@ def capture_folder(name: str) -> Path:
 
 def read(text: str | bytes, *, strict: bool = False) -> Events:
     return read_trace(io.BytesIO(text.encode() if isinstance(text, str) else text), strict=strict)
+
+
+def said(events: Events) -> list[tuple[object, ...]]:
+    """What each event says: its columns, with texts for codes, and its details, all of them as texts."""
+    columns = {name: getattr(events, name).tolist() for name in COLUMNS}
+    columns["kind"] = [events.kinds[code] for code in columns["kind"]]
+    columns["context"] = [events.contexts[code] for code in columns["context"]]
+    details: list[dict[str, str]] = [{} for _ in range(len(events))]
+    for kind, table in events.details.items():
+        for name in table.dtype.names[1:]:
+            coded = table.dtype[name].itemsize == 4
+            values = events.texts(kind, name) if coded else table[name].tolist()
+            for event, value in zip(table["event"].tolist(), values, strict=True):
+                if value not in (None, ABSENT):
+                    details[event][name] = str(value)
+    return list(zip(*columns.values(), map(str, details), strict=True))
 
 
 def render(events: Events) -> str:
@@ -135,3 +151,15 @@ def trace_lines(draw, *, clock: str = "us"):
         flags = draw(_flags)
         lines.append(f"{task:>16}-{pid:<7} [{cpu:03}] {flags} {stamp:>12}: {body}\n")
     return lines
+
+
+changes = st.lists(st.tuples(st.integers(0, 200), st.sampled_from(":.[] 0159afx=pn#-_A\t\1")), max_size=3)
+"""Letters to be put at places of a line."""
+
+
+def changed(line: str, change: list[tuple[int, str]]) -> str:
+    """A line with `changes`; its newline stays."""
+    for place, letter in change:
+        at = place % (len(line) - 1)
+        line = line[:at] + letter + line[at + 1 :]
+    return line

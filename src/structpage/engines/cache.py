@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import importlib.util
 import inspect
+import logging
 import os
 import pickle
 import shutil
@@ -29,11 +30,12 @@ from numba.core.errors import NumbaError
 
 import structpage.core
 from structpage.engines import bridge
-from structpage.engines.compiled import log
 from structpage.errors import InvalidArgument, must
 
 KEPT = 64
 """Folders that are kept."""
+log = logging.getLogger("structpage")
+
 DAMAGED = (OSError, EOFError, pickle.UnpicklingError, ValueError, IndexError, KeyError, AttributeError, ImportError)
 """What loading a file of numba's raises when it was cut or written over."""
 ENTRY_FILE, DONE = "entry.py", "compiled"

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 FORMAT: Final = "structpage trace"
 VERSION: Final = 1
 MAX_BYTES: Final = 1 << 31
-"""Most bytes of all members together, decompressed: 60 million events or more."""
+"""Most bytes of all members together, decompressed, or of the columns in memory: 60 million events."""
+
 
 _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "time": np.dtype(np.int64),
@@ -48,6 +49,7 @@ _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "migratetype": np.dtype(np.int8),
     "gfp": np.dtype(np.uint32),
 }
+_ROW_BYTES: Final = 2 + sum(dtype.itemsize for dtype in _DTYPES.values())
 # Attributes of Events that are neither a column nor the details, and so are in the header.
 _PLAIN: Final = tuple(f.name for f in fields(Events) if f.name not in (*COLUMNS, "details"))
 _CAPTURE: Final = {
@@ -170,7 +172,7 @@ def _opened(source: Path, file: BinaryIO) -> Iterator[ZipFile]:
 
 def _write(archive: ZipFile, trace: Capture | Events) -> None:
     events = trace.events if isinstance(trace, Capture) else trace
-    size = 8 * len(events) * len(COLUMNS) + sum(table.nbytes for table in events.details.values())
+    size = _ROW_BYTES * len(events) + sum(table.nbytes for table in events.details.values())
     if size > MAX_BYTES:
         raise LimitExceeded(must("trace to save", f"of at most {MAX_BYTES} bytes", size))
     header = {"format": FORMAT, "version": VERSION, "rows": len(events)}
@@ -200,6 +202,10 @@ def _read_header(archive: ZipFile) -> dict[str, Any]:
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         found = f"{str(header.get('format'))[:40]!r}, version {str(header.get('version'))[:20]}"
         raise TraceError(must("format", f"{FORMAT!r}, version {VERSION}", found))
+    rows = header["rows"]
+    most = MAX_BYTES // _ROW_BYTES
+    if type(rows) is not int or not 0 <= rows <= most:
+        raise TraceError(must("rows", f"a number up to {most}", repr(rows)[:60]))
     return header
 
 

@@ -84,8 +84,10 @@ def read_capture(folder: str | os.PathLike[str]) -> Capture:
     return Capture(path.name, kernel, meta, events, before, after, proc, definitions)
 
 
-def stream_capture(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], Iterator[Events]]:
+def stream_capture(folder: str | os.PathLike[str], at_once: int) -> tuple[dict[str, Any], Iterator[Events]]:
     """Return the free lists of a capture at its start, and its events between the marks, part by part.
+
+    `at_once` is as for `stream_trace`.
 
     Raises:
         TraceError: as `read_capture`; for the trace, when the part is read.
@@ -95,7 +97,8 @@ def stream_capture(folder: str | os.PathLike[str]) -> tuple[dict[str, Any], Iter
 
     """
     path = _complete(folder)
-    return read_lists(path, "before"), replay_window(stream_trace(_find(path, "trace.txt") or path), path.name)
+    parts = stream_trace(_find(path, "trace.txt") or path, at_once=at_once)
+    return read_lists(path, "before"), replay_window(parts, path.name)
 
 
 def _complete(folder: str | os.PathLike[str]) -> Path:

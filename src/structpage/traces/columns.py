@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,6 +27,9 @@ _MICROSECONDS: Final = re.compile(rb"(\d{1,12})\.(\d{6})\d{0,3}")
 _COUNTER: Final = re.compile(rb"\d{1,18}")
 _BODY_BITS: Final = 32
 
+NO_EVENT: Final = -2
+"""The code of a line that is known to be no event."""
+
 Column = NDArray[np.int64]
 
 
@@ -40,8 +44,8 @@ class Read(NamedTuple):
 class Columns:
     """The columns of a trace that is being read. `len()` is the number of events so far.
 
-    A *code* stands for all of an event but its two numbers. `known` has the codes of blanked lines; all are void
-    after the next `forget`.
+    A *code* stands for all of an event but its two numbers. `known` has the codes of blanked lines, and
+    those of lines that are no events. All are void after the next `forget`.
     """
 
     def __init__(self, clock: str = "") -> None:
@@ -49,10 +53,11 @@ class Columns:
         self._kinds, self._contexts = Texts(), Texts()
         for name in EVENT_KINDS:
             self._kinds.setdefault(name, len(self._kinds))
-        self._heads = Codes[bytes](self._head, 3)
-        self._bodies = Codes[tuple[bytes, bytes, bytes]](self._body, 5)
-        self.known: dict[bytes, int] = {}
         self._details = DetailTables()
+        # These know the tables and not this object: it is no cycle, and its memory is free when it goes.
+        self._heads = Codes[bytes](partial(_head, self._contexts), 3)
+        self._bodies = Codes[tuple[bytes, bytes, bytes]](partial(_body, self._kinds, self._details), 5)
+        self.known: dict[bytes, int] = {}
         self._chunks: list[tuple[NDArray[Any], ...]] = []
         self._length = 0
         none = np.zeros(0, np.int64)
@@ -87,11 +92,13 @@ class Columns:
 
         """
         clock = self.clock or ("us" if b"." in parts.time else "counter")
-        read = Read(self._code(parts), _stamp(parts.time, clock), _pfn(parts.pfn) if parts.pfn else -1)
-        if read.code == BAD or read.time < 0 or (parts.pfn and read.pfn < 0):
+        time, pfn = _stamp(parts.time, clock), _pfn(parts.pfn) if parts.pfn else -1
+        good = time >= 0 and (pfn >= 0 or not parts.pfn)
+        code = self._code(parts) if good else BAD
+        if code == BAD:
             raise TraceError(must("event", "one with a time, a PFN and fields that can be", shown(parts.rest)))
         self.clock = clock
-        return read
+        return Read(code, time, pfn)
 
     def extend(self, codes: Column, time: Column, pfn: Column) -> None:
         """Append events. Cost: a dozen numpy passes over them."""
@@ -101,8 +108,8 @@ class Columns:
 
     def _code(self, parts: Parts) -> int:
         head = self._heads[parts.head]
-        body = self._bodies[parts.name, parts.rest, parts.pfn[:1]]
-        return BAD if BAD in (head, body) else head << _BODY_BITS | body
+        body = self._bodies[parts.name, parts.rest, parts.pfn[:1]] if head != BAD else BAD
+        return head << _BODY_BITS | body if body != BAD else BAD
 
     def _take(self, head: Column, time: Column, body: Column, pfn: Column) -> None:
         cpu, pid, context = head.T
@@ -121,20 +128,6 @@ class Columns:
         for code in np.flatnonzero(np.bincount(kinds)).tolist():
             chosen = events[kinds == code]
             self._details[names[code]].extend(chosen + self._length, entry[chosen])
-
-    def _head(self, text: bytes) -> tuple[int, int, int]:
-        head = cut_head(text)
-        return head.cpu, head.pid, self._contexts[head.context]
-
-    def _body(self, key: tuple[bytes, bytes, bytes]) -> tuple[int, int, int, int, int]:
-        name = _NAME.fullmatch(key[0].decode("utf-8", "replace"))
-        if name is None or len(self._kinds) >= 1 << 16:
-            raise TraceError(must("event", "a name and a colon", shown(key[0])))
-        if name[1] in _PAGE_KINDS and not key[2]:
-            raise TraceError(must(f"event {name[1]}", "one with page= and pfn=", shown(key[1])))
-        fields = read_fields(name[1], key[1].decode("utf-8", "replace"))
-        entry = self._details[name[1]].add(fields.details) if fields.details else -1
-        return self._kinds[name[1]], fields.order, fields.migratetype, fields.gfp, entry
 
     def events(self, *, lost: int, bad_lines: int, first_bad_line: int | None, notes: tuple[str, ...]) -> Events:
         """Return what was read. Cost: one copy of the columns."""
@@ -155,6 +148,22 @@ class Columns:
             first_bad_line=first_bad_line,
             notes=notes,
         )
+
+
+def _head(contexts: Texts, text: bytes) -> tuple[int, int, int]:
+    head = cut_head(text)
+    return head.cpu, head.pid, contexts[head.context]
+
+
+def _body(kinds: Texts, tables: DetailTables, key: tuple[bytes, bytes, bytes]) -> tuple[int, int, int, int, int]:
+    name = _NAME.fullmatch(key[0].decode("utf-8", "replace"))
+    if name is None or len(kinds) >= 1 << 16:
+        raise TraceError(must("event", "a name and a colon", shown(key[0])))
+    if name[1] in _PAGE_KINDS and not key[2]:
+        raise TraceError(must(f"event {name[1]}", "one with page= and pfn=", shown(key[1])))
+    fields = read_fields(name[1], key[1].decode("utf-8", "replace"))
+    entry = tables[name[1]].add(fields.details) if fields.details else -1
+    return kinds[name[1]], fields.order, fields.migratetype, fields.gfp, entry
 
 
 def _stamp(text: bytes, clock: str) -> int:

@@ -19,11 +19,11 @@ import numpy as np
 
 from structpage.arguments import at_least
 from structpage.errors import TraceError, must
-from structpage.traces.columns import Columns, Read
+from structpage.traces.columns import NO_EVENT, Columns, Read
 from structpage.traces.decoding import BrokenStream, read_blocks
 from structpage.traces.events import Events
 from structpage.traces.lines import MAX_LINE, cut_line, lost_events, shown
-from structpage.traces.numbers import blanked
+from structpage.traces.numbers import MARK, blanked
 from structpage.traces.tables import BAD
 
 AT_ONCE: Final = 1 << 17
@@ -173,11 +173,10 @@ class _Reader:
             if code == BAD:
                 start = ends[number - 1] + 1 if number else 0
                 event = self._odd(self.line + number + 1, chunk[start : ends[number]])
-                if event is None:
-                    continue
-                code, time[number], pfn[number] = event
+                if event is not None:
+                    code, time[number], pfn[number] = event
             codes[number] = code
-        good = slice(None) if codes.min() != BAD else codes != BAD
+        good = slice(None) if codes.min() >= 0 else codes >= 0
         self.columns.extend(codes[good], time[good], pfn[good])
         self.line += len(lines)
 
@@ -189,10 +188,14 @@ class _Reader:
             return None
         try:
             parts = cut_line(line)
-            return None if parts is None else self.columns.read(parts)
+            if parts is not None:
+                return self.columns.read(parts)
+            if MARK not in line:
+                # There may be many of them, as in stack traces.
+                self.columns.known[line] = NO_EVENT
         except TraceError:
             self._bad(number, line)
-            return None
+        return None
 
 
 def _whole_lines(text: bytes) -> tuple[bytes, bytes]:

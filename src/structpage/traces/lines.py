@@ -29,7 +29,8 @@ def _event(time: bytes, pfn: bytes, never: bytes) -> re.Pattern[bytes]:
     # A line whose time and PFN are as said, and that has the byte `never` nowhere else but in the page.
     return re.compile(
         rb"(?!#)([^\[%(n)b]*+\[\d++\](?: [^ \d%(n)b][^ %(n)b]*+)?) ++(%(time)b): ++([^ <%(n)b][^ %(n)b]*+) *+"
-        rb"(?:page=[^ ]++ pfn=(%(pfn)b)(?: |\Z))?([^%(n)b]*+)" % {b"time": time, b"pfn": pfn, b"n": never}
+        rb"(?:page=[^ ]++ pfn=(%(pfn)b)(?: |\Z)|(?!page=[^ ]++ pfn=[^ ]))([^%(n)b]*+)"
+        % {b"time": time, b"pfn": pfn, b"n": never}
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # deflate makes at most 1032 bytes from one; a member that claims more lies about its size.
 _MOST_FROM_ONE: Final = 1040
+_SKIPPED_AT_ONCE: Final = 1 << 16
 
 
 def write_json(archive: ZipFile, name: str, value: dict[str, Any]) -> None:
@@ -109,7 +110,7 @@ class ColumnReader:
             raise TraceError(must(f"member {name}", rule, f"{width} bytes of {found} rows in {info.file_size}"))
         self.planes = [archive.open(info) for _ in range(width)]
         for place, plane in enumerate(self.planes):
-            plane.seek(start + place * rows)
+            _skip(plane, start + place * rows)
         self.before = np.zeros(0, dtype)
 
     def read(self, rows: int) -> Integers:
@@ -119,3 +120,12 @@ class ColumnReader:
         part = unpack_part(packed, self.dtype, self.before)
         self.before = part[-1:]
         return part
+
+
+def _skip(stream: IO[bytes], count: int) -> None:
+    # A seek would do as well, but for the memory: it reads up to 16 MiB at once.
+    while count:
+        skipped = len(stream.read(min(count, _SKIPPED_AT_ONCE)))
+        if not skipped:
+            raise EOFError("the member ends before its last byte")
+        count -= skipped

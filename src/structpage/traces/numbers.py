@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MARK: Final = b"\1"
-"""What a digit becomes. A chunk that has one already is not blanked at all."""
+"""What a digit becomes. Of a chunk that has one already each line is only that, so no line of it is known."""
 
 # Digits read of a number at most: 10^18 and 16^13 - 1, the last PFN, are the largest that cannot go wrong.
 _TIME_DIGITS: Final = 18
@@ -52,7 +52,7 @@ def blanked(chunk: bytes) -> Blanked:
     ends = _find(text, b"\n")
     time, pfn = np.zeros(len(ends), np.int64), np.full(len(ends), -1)
     if MARK in chunk:
-        return Blanked([b""] * len(ends), ends - _BEFORE, time, pfn)
+        return Blanked([MARK] * len(ends), ends - _BEFORE, time, pfn)
     _blank_times(text, ends, time)
     _blank_pfns(text, ends, pfn)
     lines = text[_BEFORE : ends[-1]].tobytes().split(b"\n")
@@ -71,13 +71,16 @@ def _blank_times(text: Bytes, ends: Places, time: Places) -> None:
 
 
 def _blank_pfns(text: Bytes, ends: Places, pfn: Places) -> None:
-    # Hexadecimal with 0x, or decimal without; those of the page before it are blanked too, if there are any.
+    # Hexadecimal with 0x, or decimal without and then with no zero first. Those of the page are blanked, too.
     equals = _find(text, b"=")
     for back, letter in enumerate(b"nfp ", 1):
         equals = equals[text[equals - back] == letter]
+    equals = equals[(text[equals + 1] != ord("0")) | (text[equals + 2] == ord("x"))]
     line, equals = _first_of_each_line(ends, equals)
-    hexadecimal = (text[equals + 1] == ord("0")) & (text[equals + 2] == ord("x"))
-    pfn[line] = _read_right(text, equals + np.where(hexadecimal, 3, 1), np.where(hexadecimal, 16, 10), _PFN_DIGITS)
+    hexadecimal = text[equals + 1] == ord("0")
+    start = equals + np.where(hexadecimal, 3, 1)
+    number = _read_right(text, start, np.where(hexadecimal, 16, 10), _PFN_DIGITS)
+    pfn[line] = np.where(text[start] == ord(MARK), number, -1)
     _read_left(text, equals - 4, 16, _PAGE_DIGITS)
 
 

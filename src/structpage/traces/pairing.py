@@ -25,6 +25,9 @@ from structpage.traces.held import end_of_memory, held_frames, types_and_zones
 MAX_FRAMES: Final = 1 << 36
 """Frames that a trace may tell of: 256 TiB of 4 KiB frames."""
 
+MAX_ORDER: Final = 20
+"""The highest order that a trace may tell of; the kernel's is 10, and 13 where pages are 64 KiB."""
+
 LARGEST_BLOCK: Final = 1 << 10
 """Frames of a block of the highest order; the memory of a bare trace is a multiple."""
 
@@ -32,6 +35,7 @@ AT_ONCE: Final = 1 << 16
 """Events that are paired at a time: their columns fit the processor's cache."""
 
 _NO_LIMIT: Final = 1 << 62
+_STEPS: Final = (1 << 24, 1 << 30, MAX_FRAMES)
 
 
 class PageEvents(NamedTuple):
@@ -103,7 +107,7 @@ class Pairing:
         if not self.lists:
             self.end = max(self.end, end)
         self._reserve(end, int(self.tally[owners.ENTRIES]) + len(rows))
-        self.tally[owners.ORDERS] |= np.bitwise_or.reduce(1 << order) & ((MAX_FRAMES << 1) - 1)
+        self.tally[owners.ORDERS] |= np.bitwise_or.reduce(1 << order) & ((2 << MAX_ORDER) - 1)
         wanted = zones_wanted(events.gfp) << 8 | (events.migratetype.astype(np.int64) & 255)
         what = wanted << owners.WANTED_SHIFT | order << owners.KIND_BITS | events.kind
         done = 0
@@ -166,20 +170,26 @@ def _joined(pieces: list[tuple[NDArray[Any], ...]]) -> tuple[PageEvents, Column]
 def _grown(table: Column, size: int) -> Column:
     if size <= len(table):
         return table
-    larger = mapping.zeros(1 << (size - 1).bit_length()).view(np.int64)
+    larger = mapping.zeros(_room(size)).view(np.int64)
     used = np.flatnonzero(table)
     larger[used] = table[used]
     return larger
 
 
+def _room(size: int) -> int:
+    # A table is gone through when it grows. So a large one is made so large that it hardly ever does: only what is
+    # touched of it takes memory.
+    small, *larger = _STEPS
+    return 1 << (size - 1).bit_length() if size <= small else next(step for step in larger if size <= step)
+
+
 def _end(order: Column, pfn: Column, rows: Column) -> int:
     # The frame after the last of any event; of those that will be skipped, too, unless they lie beyond all memory.
-    if int(pfn.max()) < MAX_FRAMES >> 1 and 1 << int(order.max()) <= MAX_FRAMES >> 1:
+    if int(pfn.max()) < MAX_FRAMES >> 1 and int(order.max()) <= MAX_ORDER:
         return int((pfn + (1 << order)).max())
     taken = (pfn >= 0) & (pfn & ((1 << order) - 1) == 0)
-    inside = (pfn < MAX_FRAMES) & (order < 63) & (pfn <= MAX_FRAMES - (1 << order))
-    bad = np.flatnonzero(taken & ~inside)
+    bad = np.flatnonzero(taken & ((order > MAX_ORDER) | (pfn >= MAX_FRAMES)))
     if len(bad):
-        found = f"order {order[bad[0]]} at {pfn[bad[0]]:#x}"
-        raise TraceError(must(f"block of event {rows[bad[0]]}", f"within {MAX_FRAMES} frames", found))
+        rule = f"of order {MAX_ORDER} at most and below {MAX_FRAMES:#x}"
+        raise TraceError(must(f"block of event {rows[bad[0]]}", rule, f"of order {order[bad[0]]} at {pfn[bad[0]]:#x}"))
     return int((pfn + (1 << order))[taken].max(initial=1))

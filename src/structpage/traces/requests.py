@@ -76,6 +76,7 @@ def requests_from(
 
     Raises:
         InvalidArgument: `limit` is negative.
+        UnknownName, MissingExtra: there is no such engine, or not here.
         TraceError: a capture's memory is absurdly large, or an event's PFN or order.
 
     Cost: 0.1 us per request compiled, 3 us plain; 56 bytes per request, 8 per frame that the trace uses.

@@ -52,7 +52,7 @@ def stream_workload(
 
     Args:
         name_or_path: as for `open_workload`.
-        at_once: events of a part, of an archive.
+        at_once: events of a part; of a text, rather more.
 
     Raises:
         UnknownName: it is neither a shipped name nor the path of anything.
@@ -62,10 +62,10 @@ def stream_workload(
     """
     path = _path(name_or_path)
     if path.is_dir():
-        return stream_capture(path)
+        return stream_capture(path, at_once)
     if _is_archive(path):
         return load_lists(path), stream_pages(path, at_once)
-    return None, stream_trace(path)
+    return None, stream_trace(path, at_once=at_once)
 
 
 def _path(name_or_path: str | os.PathLike[str]) -> Path:
