@@ -14,7 +14,7 @@ LAYERS = [
     {"core"},
     {"errors", "arguments", "mapping", "registry", "tables"},
     {"pages", "frames", "zones", "owners", "engines", "metrics", "lanes", "decoding"},
-    {"placing", "state", "allocator", "check", "refusal", "request", "replay", "timeline", "consumers"},
+    {"placing", "state", "allocator", "check", "refusal", "request", "replay", "timeline", "streaming", "consumers"},
     {"traces", "experiments", "display", "testing", "data"},
     {"cli", "__main__", "__init__"},
 ]
