@@ -47,7 +47,7 @@ def said(events: Events) -> list[tuple[object, ...]]:
             for event, value in zip(table["event"].tolist(), values, strict=True):
                 if value not in (None, ABSENT):
                     details[event][name] = str(value)
-    return list(zip(*columns.values(), map(str, details), strict=True))
+    return list(zip(*columns.values(), (str(sorted(detail.items())) for detail in details), strict=True))
 
 
 def render(events: Events) -> str:

@@ -109,9 +109,12 @@ class Buddy(NamedTuple):
         """Halve an unlinked block of order `high` down to `low`; each upper half goes to its list's head."""
         orders = self.orders
         base = (lane >> LANE_SHIFT) * orders
-        while high > low:
+        size = 1 << high
+        least = 1 << low
+        while size > least:
             high -= 1
-            upper = pfn + (1 << high)
+            size >>= 1
+            upper = pfn + size
             self.memmap.mark_free(upper, high, lane)
             self.lists.push_front(lane * orders + high, upper)
             self.nr_free[base + high] += 1

@@ -75,7 +75,7 @@ class TwoWord(NamedTuple):
         state = order << ORDER_SHIFT | lane << LANE_AT
         word[at] = ALLOCATED | state
         word[at + 1] = owner
-        if order and self.stamp:
+        if self.stamp and order:
             stop = 2 * (pfn + (1 << order))
             head = ((pfn ^ LINK_SIGN) - LINK_SIGN) << HEAD_SHIFT
             self.bulk.pairs(at + 2, stop, TAIL | state | head, owner)
@@ -94,7 +94,7 @@ class TwoWord(NamedTuple):
         if word & BLOCK_MASK != ALLOCATED | order << ORDER_SHIFT:
             return -1
         self.word[2 * pfn] = 0
-        if order and self.stamp:
+        if self.stamp and order:
             self.bulk.fill(2 * pfn + 2, 2 * (pfn + (1 << order)), 2, 0)
         return (word >> LANE_AT) & LANE_MASK
 
@@ -135,7 +135,7 @@ class OneWord(NamedTuple):
         state = order << ORDER_SHIFT | lane << ONE_LANE_AT
         state |= ((reference ^ ONE_OWNER_SIGN) - ONE_OWNER_SIGN) << ONE_OWNER_SHIFT
         self.word[pfn] = ALLOCATED | state
-        if order and self.stamp:
+        if self.stamp and order:
             self.bulk.fill(pfn + 1, pfn + (1 << order), 1, TAIL | state)
 
     def mark_reported(self, pfn: int) -> None:
@@ -152,6 +152,6 @@ class OneWord(NamedTuple):
         if word & ONE_STATE_MASK != ALLOCATED | order << ORDER_SHIFT:
             return -1
         self.word[pfn] = 0
-        if order and self.stamp:
+        if self.stamp and order:
             self.bulk.fill(pfn + 1, pfn + (1 << order), 1, 0)
         return (word >> ONE_LANE_AT) & LANE_MASK

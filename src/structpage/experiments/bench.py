@@ -66,8 +66,8 @@ class Effort(NamedTuple):
         return self.operations * times, max(self.runs // times, 3)
 
 
-FAST = Effort(300_000, runs=15, grows=True)
-EFFORTS = {"compiled": FAST, TWIN: FAST, "plain": Effort(40_000), "probed": Effort(10_000), "checked": Effort(2_000)}
+FAST = Effort(300_000, runs=21, grows=True)
+EFFORTS = {"compiled": FAST, TWIN: FAST, "plain": Effort(30_000), "probed": Effort(5_000), "checked": Effort(1_000)}
 PEER = Effort(10_000)
 
 

@@ -85,7 +85,7 @@ class InPage(NamedTuple):
         memory = self.memory
         after = memory[pfn << PAGE_WORDS_SHIFT]
         before = memory[(pfn << PAGE_WORDS_SHIFT) + 1]
-        if not 0 <= after < self.nodes > before >= 0:
+        if (after | before) < 0 or after >= self.nodes or before >= self.nodes:
             return CORRUPT
         self.set_link(before, 0, after)
         self.set_link(after, 1, before)

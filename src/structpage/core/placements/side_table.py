@@ -78,7 +78,7 @@ class SideTable(NamedTuple):
         here = 2 * pfn
         after = link[here]
         before = link[here + 1]
-        if not 0 <= after < self.size > before >= 0:
+        if (after | before) < 0 or after >= self.size or before >= self.size:
             return CORRUPT
         link[before] = after
         link[after + 1] = before
