@@ -28,6 +28,7 @@ _NAMES = {
     "Requests": "request",
     "Replay": "replay",
     "requests": "request",
+    "replay_stream": "streaming",
     # Engines
     "PlainEngine": "engines",
     "CompiledEngine": "engines",
@@ -59,6 +60,8 @@ _NAMES = {
     "load": "traces",
     "save": "traces",
     "requests_from": "traces",
+    "stream_requests": "traces",
+    "stream_trace": "traces",
     # Errors
     "StructPageError": "errors",
     "AccessError": "errors",
@@ -125,6 +128,7 @@ if TYPE_CHECKING:
     from structpage.replay import Replay as Replay
     from structpage.request import Requests as Requests
     from structpage.request import requests as requests
+    from structpage.streaming import replay_stream as replay_stream
     from structpage.traces import Capture as Capture
     from structpage.traces import Events as Events
     from structpage.traces import load as load
@@ -133,6 +137,8 @@ if TYPE_CHECKING:
     from structpage.traces import read_trace as read_trace
     from structpage.traces import requests_from as requests_from
     from structpage.traces import save as save
+    from structpage.traces import stream_requests as stream_requests
+    from structpage.traces import stream_trace as stream_trace
     from structpage.zones import Zone as Zone
 
 

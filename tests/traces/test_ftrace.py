@@ -130,6 +130,15 @@ def test_other_events_keep_all_their_words():
     assert [table[name][1] for name in ("event_", "where_", "a", "a_")] == [1, 2, 1, 2]
 
 
+@pytest.mark.parametrize("where", ["", "(f+0x1/0x2) "])
+def test_fields_beyond_the_first_128_are_text(where):
+    events = read(PREFIX + f"probe: {where}" + " ".join(f"f{n}={n}" for n in range(130)) + "\n", strict=True)
+    names = events.details["probe"].dtype.names
+    kept = 127 if where else 128
+    assert names == ("event", *(["where"] if where else []), *(f"f{n}" for n in range(kept)), "text")
+    assert events.texts("probe", "text") == [" ".join(f"f{n}={n}" for n in range(kept, 130))]
+
+
 def test_a_field_that_turns_into_text_keeps_its_numbers():
     text = "".join(PREFIX + f"probe: (f) x={value}\n" for value in ("0x10", "7", "abc", "8"))
     assert read(text).texts("probe", "x") == ["16", "7", "abc", "8"]
@@ -336,6 +345,14 @@ def test_a_control_character_does_no_harm():
     assert (len(events), events.bad_lines, events.first_bad_line) == (3, 2, 5)
     assert said(events) == [row for line in (ALLOC, FREE, FREE) for row in said(read(line))]
     assert len(read(ALLOC + "\n" + FREE + "x" * 600 + "\1\n" + ALLOC)) == 3
+
+
+def test_a_line_that_is_no_event_hides_none(monkeypatch):
+    event = "      abcd x-1       [000] d..3.     8.822809: vmfold: (f)\n"
+    chain = event.replace("8.822809", "\1.\1\1\1\1\1\1")
+    assert read(ALLOC + chain).bad_lines == 0
+    monkeypatch.setattr("structpage.traces.decoding.BLOCK", len(event))
+    assert read(chain + event).counts() == {"vmfold": 1}
 
 
 def test_chunks_do_not_matter(monkeypatch):

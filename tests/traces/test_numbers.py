@@ -59,6 +59,7 @@ def test_pfns(text, pfn):
     "line",
     [
         FREE.replace("0x101bc8", "0"),
+        FREE.replace("0x101bc8", "012"),
         FREE.replace("0x101bc8", "0x12345678901234"),
         FREE.replace("0x101bc8", "0xABC"),
         FREE.replace("8.822809", "1234567890123.822809"),
@@ -82,6 +83,12 @@ def test_numbers_of_other_lines_do_not_matter():
     assert found.lines[2] == b"rubbish"
 
 
+def test_only_the_first_numbers_of_a_line_are_read():
+    found = blank(FREE.replace("order=2", "order=2 x=1: y pfn=0x7"))
+    assert (found.time.tolist(), found.pfn.tolist()) == ([8_822_809], [0x101BC8])
+    assert cut_blanked(found.lines[0]).rest == b"order=2 x=1: y pfn=0x7"
+
+
 def test_a_chunk_with_a_mark_of_its_own_has_no_usual_line():
     found = blank(FREE, "\1\n", ALLOC)
     assert [cut_blanked(line) for line in found.lines] == [None] * 3
@@ -94,6 +101,7 @@ def test_a_chunk_with_a_mark_of_its_own_has_no_usual_line():
 @example([PREFIX + "x: page=1 pfn=x12 order=0\n"], [])
 @example([PREFIX + "x: page=(____ptrval____) pfn=0x order=0\n"], [])
 @example([PREFIX + "x: page_=1 pfn=12 order=0\n"], [])
+@example([PREFIX + "x: page_=(____ptrval____) pfn=y order=0\n"], [])
 def test_a_usual_line_says_what_the_line_by_itself_says(lines, damage):
     lines = [*map(changed, lines, damage), *lines[len(damage) :]]
     found = blank(*lines)

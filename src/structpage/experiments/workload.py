@@ -76,12 +76,14 @@ class Workload:
         counts, times = _counts(traced, events), events.time[traced.event]
         if not isinstance(opened, Capture):
             frames = max(traced.memory_frames if memory is None else frames_of(memory), 1)
-            return cls(title, frames, (Zone("Normal", 0, frames),), (), (), _requests(traced), times, {}, counts)
+            return cls(
+                title, frames, (Zone("Normal", 0, frames),), (), (), traced.of_type(DEFAULT_TYPE), times, {}, counts
+            )
         if memory is not None:
             raise InvalidArgument(must("memory", "left to the capture, which has its own", memory))
         zones = _zones(opened.before)
         lists, loose, low = _lists(opened.before), _loose(opened.before), _low(opened.before)
-        return cls(opened.name, zones[-1].end, zones, lists, loose, _requests(traced), times, low, counts)
+        return cls(opened.name, zones[-1].end, zones, lists, loose, traced.of_type(DEFAULT_TYPE), times, low, counts)
 
     def allocator(self, placement: str | type, **options: Any) -> BuddyAllocator:
         """Return an allocator in the state of the start, with its free lists where `placement` puts them."""
@@ -107,11 +109,6 @@ def frames_of(memory: str | int) -> int:
     size = int(match[1]) * UNITS[match[2].upper()]
     at_least("memory in bytes", size, 4096)
     return size >> 12
-
-
-def _requests(traced: TracedRequests) -> Requests:
-    columns = (traced.kind, traced.order, traced.slot, traced.offset)
-    return Requests(*columns, np.full_like(traced.kind, DEFAULT_TYPE), traced.zone)
 
 
 def _counts(traced: TracedRequests, events: Events) -> dict[str, int]:

@@ -71,11 +71,10 @@ def _blank_times(text: Bytes, ends: Places, time: Places) -> None:
 
 
 def _blank_pfns(text: Bytes, ends: Places, pfn: Places) -> None:
-    # Hexadecimal with 0x, or decimal without and then with no zero first. Those of the page are blanked, too.
+    # Hexadecimal after 0x, or decimal if no zero is first. The digits of the page before are blanked, too.
     equals = _find(text, b"=")
     for back, letter in enumerate(b"nfp ", 1):
         equals = equals[text[equals - back] == letter]
-    equals = equals[(text[equals + 1] != ord("0")) | (text[equals + 2] == ord("x"))]
     line, equals = _first_of_each_line(ends, equals)
     hexadecimal = text[equals + 1] == ord("0")
     start = equals + np.where(hexadecimal, 3, 1)
