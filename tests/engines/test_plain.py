@@ -94,7 +94,6 @@ def test_a_loop_sees_rows_as_tuples_of_ints_and_buffers_that_it_writes(engine, m
         return len(seen)
 
     monkeypatch.setattr("structpage.engines.plain.AT_ONCE", 3)
-    monkeypatch.setattr("structpage.engines.probe.AT_ONCE", 3)
     rows, written = (np.array([1, -2, 3, 4]), np.array([10, 20, 30, 40])), np.zeros(1, np.int64)
     assert engine.run(loop, None, rows, (written,), 7) == 3
     assert written.tolist() == [(1 - 2 + 3 + 60) * 7]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import namedtuple
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -96,7 +96,11 @@ class PlainEngine:
         run: the caller, who hears how many, runs the others.
         """
         columns = (column[:AT_ONCE].tolist() for column in rows)
-        return loop(state, zip(*columns, strict=True), *(column.data for column in written), *numbers)
+        read = self._reading(zip(*columns, strict=True))
+        return loop(state, read, *(column.data for column in written), *numbers)
+
+    def _reading(self, rows: Iterable[tuple[int, ...]]) -> Iterable[tuple[int, ...]]:
+        return rows
 
     def begin(self) -> None:
         """Note that another operation starts."""

@@ -7,14 +7,14 @@ Terminology: a *touch* is one access to one 64-bit word; a *line* is 64 bytes, 8
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from structpage.core.buffers import Buffer, Fill
-from structpage.engines.plain import AT_ONCE, State, Words64, adopted
+from structpage.engines.plain import PlainEngine
 from structpage.mapping import Words
 
 LINE_SHIFT = 3
@@ -83,7 +83,7 @@ class ProbedFill(NamedTuple):
             self.buffer[index + 1] = other
 
 
-class ProbedEngine:
+class ProbedEngine(PlainEngine):
     """Runs the methods over probed buffers; about 3 times slower than plain.
 
     Frame memory lies at physical address 0, the metadata behind it, each buffer from a line of its own on, as
@@ -117,27 +117,8 @@ class ProbedEngine:
         self.buffer(name, words)
         return ProbedFill(self.buffers[name])
 
-    def adopt(self, state: State) -> State:
-        """Return core state in the form in which this engine runs its methods fastest."""
-        return cast(State, adopted(state))
-
-    def run(
-        self,
-        loop: Callable[..., int],
-        state: Any,
-        rows: Sequence[Words64],
-        written: Sequence[Words64],
-        *numbers: int,
-    ) -> int:
-        """Run a loop of the core over adopted state.
-
-        Reading the next row starts an operation; rows and what is `written` are not probed.
-        """
-        columns = (column[:AT_ONCE].tolist() for column in rows)
-        marked = self._marking(zip(*columns, strict=True))
-        return loop(state, marked, *(column.data for column in written), *numbers)
-
-    def _marking(self, rows: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+    def _reading(self, rows: Iterable[tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
+        # Reading the next row starts an operation; rows and what a loop writes are not probed.
         for row in rows:
             self.begin()
             yield row
