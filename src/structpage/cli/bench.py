@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
+from structpage.cli.output import print_result
 from structpage.cli.progress import progress
 
 NAME = "bench"
@@ -47,9 +47,5 @@ def run(options: argparse.Namespace) -> int:
         print(line, file=sys.stderr)
     with progress(plan.steps) as step:
         result = plan.run(step)
-    if options.json:
-        json.dump(result.as_dict(), sys.stdout, indent=1)
-        print()
-    else:
-        print(result)
+    print_result(result, as_json=options.json, indent=1)
     return 0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
+from structpage.cli.output import print_result
 from structpage.cli.progress import progress
 
 NAME = "cache"
@@ -57,9 +56,5 @@ def run(options: argparse.Namespace) -> int:
             warm_up=options.warm_up,
             step=step,
         )
-    if options.json:
-        json.dump(result.as_dict(), sys.stdout, indent=2)
-        print()
-    else:
-        print(result)
+    print_result(result, as_json=options.json)
     return 0

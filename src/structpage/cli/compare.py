@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 
+from structpage.cli.output import print_result
 from structpage.cli.progress import progress
 
 NAME = "compare"
@@ -64,9 +63,5 @@ def run(options: argparse.Namespace) -> int:
             jobs=options.jobs,
             step=step,
         )
-    if options.json:
-        json.dump(result.as_dict(), sys.stdout, indent=2)
-        print()
-    else:
-        print(result)
+    print_result(result, as_json=options.json)
     return 0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
+from structpage.cli.output import print_json
 from structpage.cli.progress import progress
 
 NAME = "conformance"
@@ -32,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
         outcome = conformance.run(scenarios, placements, step=step)
     if options.json:
         report = outcome._asdict() | {"failures": [failure._asdict() for failure in outcome.failures]}
-        json.dump(report, sys.stdout, indent=2)
-        print()
+        print_json(report)
     else:
         for failure in outcome.failures:
             print(f"{failure.placement}: {failure.scenario}, op {failure.step} {failure.op}: {failure.reason}")

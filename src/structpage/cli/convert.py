@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
+
+from structpage.cli.output import print_json
 
 NAME = "import"
 HELP = "turn a trace or capture into an .npz"
@@ -41,8 +41,7 @@ def run(options: argparse.Namespace) -> int:
         "kinds": events.counts(),
     }
     if options.json:
-        json.dump(report, sys.stdout, indent=2)
-        print()
+        print_json(report)
     else:
         print(f"{target}: {report['events']} events, {report['bytes']} bytes")
     return 0

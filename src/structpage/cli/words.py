@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 
+from structpage.cli.output import print_json
 from structpage.core.words import LAYOUTS
 from structpage.tables import text_table
 
@@ -26,8 +25,7 @@ def run(options: argparse.Namespace) -> int:
     header = ("field", "word", "bits", "states", "meaning")
     if options.json:
         tables = {layout.name: [dict(zip(header, row, strict=True)) for row in layout.table()] for layout in chosen}
-        json.dump(tables, sys.stdout, indent=2)
-        print()
+        print_json(tables)
     elif options.table:
         print("\n\n".join(f"{layout.name}\n{text_table(header, layout.table())}" for layout in chosen))
     else:
