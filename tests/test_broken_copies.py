@@ -100,7 +100,7 @@ def loses_split_remainders(self, pfn, low, high, lane):
 def free_ignores_the_order(self, pfn, order, mt):
     held = self.memmap.order_of(pfn)
     lane = self.memmap.unmark_allocated(pfn, held)
-    return self.free_block(pfn, 0, (lane & ~TYPE_MASK) | mt, MERGE_LIKELY)
+    return self.free_block(pfn, 0, (lane & ~TYPE_MASK) | mt, MERGE_LIKELY, self.orders - 1)
 
 
 def merges_across_the_border(self, pfn, order, lane, where):

@@ -46,6 +46,7 @@ class AllocatorState:
         stamp: str,
         deferred: bool,
         section_order: int,
+        more_lists: int = 0,
     ) -> None:
         cls = placing.placement_class(placement)
         if not isinstance(pages, PageArray):
@@ -55,7 +56,7 @@ class AllocatorState:
         self.section_order = between("section_order", section_order, 0, 62)
         self.zones = validated(zones, pages.frames)
         slots = max(zone.number for zone in self.zones) + 1
-        lists = (slots << LANE_SHIFT) * (max_order + 1)
+        lists = (slots << LANE_SHIFT) * (max_order + 1) + more_lists
         placing.check_limits(cls, pages, max_order, lists)
         self.stamp = named("stamp", stamp, STAMPS)
         self.placement = registry.name_of(BUILTIN, cls)

@@ -153,7 +153,7 @@ def test_every_max_order(max_order):
     """A whole block of each order is split to single frames and merged back, over sparse buffers."""
     buddy = sparse_buddy(1 << max_order, max_order)
     lane = 0 << LANE_SHIFT | MOVABLE
-    assert buddy.free_block(0, max_order, lane, TO_TAIL) == 0
+    assert buddy.free_block(0, max_order, lane, TO_TAIL, max_order) == 0
     assert buddy.alloc(0, MOVABLE, 0, 0) == 0
     assert [buddy.nr_free[order] for order in range(max_order + 1)] == [1] * max_order + [0]
     assert buddy.alloc(max_order, MOVABLE, 0, 0) == NO_MEMORY
@@ -193,7 +193,7 @@ def sparse_buddy(frames, max_order, stamp=0):
 def test_statuses_of_the_core():
     buddy = sparse_buddy(16, 4)
     lane = 0 << LANE_SHIFT | MOVABLE
-    buddy.free_block(0, 4, lane, TO_HEAD)
+    buddy.free_block(0, 4, lane, TO_HEAD, buddy.orders - 1)
     assert buddy.alloc(5, MOVABLE, 0, 0) == NO_MEMORY
     pfn = buddy.alloc(1, MOVABLE, 0, 0)
     assert [buddy.free(pfn, order, MOVABLE) for order in (0, 2)] == [REFUSED, REFUSED]
@@ -207,11 +207,11 @@ def test_statuses_of_the_core():
 
 def test_a_broken_list_is_a_status():
     buddy = sparse_buddy(16, 4)
-    buddy.free_block(0, 4, 0 << LANE_SHIFT | MOVABLE, TO_HEAD)
+    buddy.free_block(0, 4, 0 << LANE_SHIFT | MOVABLE, TO_HEAD, buddy.orders - 1)
     buddy.memmap.unmark(0)
     assert buddy.alloc(0, MOVABLE, 0, 0) == CORRUPT
     buddy = sparse_buddy(16, 4)
-    buddy.free_block(0, 0, 0 << LANE_SHIFT | MOVABLE, TO_HEAD)
+    buddy.free_block(0, 0, 0 << LANE_SHIFT | MOVABLE, TO_HEAD, buddy.orders - 1)
     buddy.lists.link[0] = 1 << 40
     assert buddy.alloc(0, MOVABLE, 0, 0) == CORRUPT
     buddy.memmap.mark_allocated(1, 0, 0, 0)

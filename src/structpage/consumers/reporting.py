@@ -116,7 +116,7 @@ class FreePageReporting(Consumer):
             if self.discard:
                 self.memory.discard(pfn, order)
         for pfn, order, lane in batch:
-            core.free_block(pfn, order, lane, TO_TAIL)
+            core.free_block(pfn, order, lane, TO_TAIL, core.orders - 1)
             if core.memmap.is_free_block(pfn, order):
                 core.memmap.mark_reported(pfn)
                 self._reported[pfn] = (order, 0)

@@ -128,10 +128,10 @@ class Buddy(NamedTuple):
         lane = self.memmap.unmark_allocated(pfn, order)
         if lane < 0:
             return REFUSED
-        return self.free_block(pfn, order, (lane & ~TYPE_MASK) | mt, MERGE_LIKELY)
+        return self.free_block(pfn, order, (lane & ~TYPE_MASK) | mt, MERGE_LIKELY, self.orders - 1)
 
-    def free_block(self, pfn: int, order: int, lane: int, where: int) -> int:
-        """Merge a block that nobody has with its free buddies and list what comes of it; 0 or `CORRUPT`.
+    def free_block(self, pfn: int, order: int, lane: int, where: int, top: int) -> int:
+        """Merge a block that nobody has with its free buddies, up to order `top`, and list it; 0 or `CORRUPT`.
 
         Precondition: the block lies in the lane's zone and its words are those of nobody's frames.
         """
@@ -144,7 +144,7 @@ class Buddy(NamedTuple):
         end = self.zone_end[zone]
         base = zone * orders
         status = 0
-        while order < orders - 1:
+        while order < top:
             buddy = pfn ^ (1 << order)
             if not (start <= buddy < end and memmap.is_free_block(buddy, order)):
                 break
@@ -195,7 +195,7 @@ class Buddy(NamedTuple):
         status = 0
         while start < stop and status == 0:
             order = self.chunk(start, stop)
-            status = self.free_block(start, order, lane, where)
+            status = self.free_block(start, order, lane, where, self.orders - 1)
             start += 1 << order
         return status
 
@@ -247,9 +247,9 @@ class Buddy(NamedTuple):
         return self.zone_end[zone] if zone >= 0 and pfn >= self.first_deferred(zone) else pfn + 1
 
     def head_of(self, pfn: int) -> int:
-        """Return the head of the free or allocated block that a PFN lies in, -1 if none; O(orders)."""
+        """Return the head of the free, allocated or per-CPU block that a PFN lies in, -1 if none; O(orders)."""
         for order in range(self.orders):
             head = pfn >> order << order
-            if self.memmap.is_free_head(head) or self.memmap.is_allocated_head(head):
+            if self.memmap.is_block_head(head):
                 return head if pfn < head + (1 << self.memmap.order_of(head)) else -1
         return -1

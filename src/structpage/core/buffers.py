@@ -110,6 +110,12 @@ class Memmap(Protocol):
     def is_allocated_head(self, pfn: int) -> bool:
         """Whether `pfn` is the head of an allocated block."""
 
+    def is_pcp_head(self, pfn: int) -> bool:
+        """Whether `pfn` is the head of a block on a per-CPU list."""
+
+    def is_block_head(self, pfn: int) -> bool:
+        """Whether `pfn` is the head of a block: free, allocated or on a per-CPU list."""
+
     def order_of(self, pfn: int) -> int:
         """Return the order of a head."""
 
@@ -121,6 +127,12 @@ class Memmap(Protocol):
 
     def mark_free(self, pfn: int, order: int, lane: int) -> None:
         """Make `pfn` the head of a free block."""
+
+    def mark_pcp(self, pfn: int, order: int, lane: int) -> None:
+        """Make `pfn` the head of a block on a per-CPU list, of the type that it is to be freed to."""
+
+    def pcp_type(self, pfn: int) -> int:
+        """Return the type that a per-CPU block is to be freed to, -1 if the layout cannot keep it."""
 
     def mark_allocated(self, pfn: int, order: int, lane: int, owner: int) -> None:
         """Make the block allocated: the head's words, and with stamping every tail's."""

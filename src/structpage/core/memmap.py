@@ -27,9 +27,11 @@ from structpage.core.words import (
     ONE_STATE_MASK,
     ORDER_MASK,
     ORDER_SHIFT,
+    PCP,
     REPORTED_BIT,
     TAG_MASK,
     TAIL,
+    TYPE_MASK,
 )
 
 BLOCK_MASK = TAG_MASK | ORDER_MASK << ORDER_SHIFT
@@ -57,6 +59,13 @@ class TwoWord(NamedTuple):
     def is_allocated_head(self, pfn: int) -> bool:
         return self.word[2 * pfn] & TAG_MASK == ALLOCATED
 
+    def is_pcp_head(self, pfn: int) -> bool:
+        return self.word[2 * pfn] & TAG_MASK == PCP
+
+    def is_block_head(self, pfn: int) -> bool:
+        tag = self.word[2 * pfn] & TAG_MASK
+        return tag & FREE_BIT != 0 or tag == ALLOCATED or tag == PCP
+
     def order_of(self, pfn: int) -> int:
         return (self.word[2 * pfn] >> ORDER_SHIFT) & ORDER_MASK
 
@@ -68,6 +77,12 @@ class TwoWord(NamedTuple):
 
     def mark_free(self, pfn: int, order: int, lane: int) -> None:
         self.word[2 * pfn] = FREE | order << ORDER_SHIFT | lane << LANE_AT
+
+    def mark_pcp(self, pfn: int, order: int, lane: int) -> None:
+        self.word[2 * pfn] = PCP | order << ORDER_SHIFT | lane << LANE_AT
+
+    def pcp_type(self, pfn: int) -> int:
+        return (self.word[2 * pfn] >> LANE_AT) & TYPE_MASK
 
     def mark_allocated(self, pfn: int, order: int, lane: int, owner: int) -> None:
         word = self.word
@@ -118,6 +133,13 @@ class OneWord(NamedTuple):
     def is_allocated_head(self, pfn: int) -> bool:
         return self.word[pfn] & TAG_MASK == ALLOCATED
 
+    def is_pcp_head(self, pfn: int) -> bool:
+        return self.word[pfn] & TAG_MASK == PCP
+
+    def is_block_head(self, pfn: int) -> bool:
+        tag = self.word[pfn] & TAG_MASK
+        return tag & FREE_BIT != 0 or tag == ALLOCATED or tag == PCP
+
     def order_of(self, pfn: int) -> int:
         return (self.word[pfn] >> ORDER_SHIFT) & ONE_ORDER_MASK
 
@@ -129,6 +151,12 @@ class OneWord(NamedTuple):
 
     def mark_free(self, pfn: int, order: int, lane: int) -> None:
         self.word[pfn] = FREE | order << ORDER_SHIFT
+
+    def mark_pcp(self, pfn: int, order: int, lane: int) -> None:
+        self.word[pfn] = PCP | order << ORDER_SHIFT
+
+    def pcp_type(self, pfn: int) -> int:
+        return -1
 
     def mark_allocated(self, pfn: int, order: int, lane: int, owner: int) -> None:
         reference = owner & ONE_OWNER_MASK

@@ -91,7 +91,7 @@ ONE_WORD = Layout(
 LAYOUTS = {layout.name: layout for layout in (TWO_WORD, ONE_WORD)}
 
 # The same facts as plain ints, which is what a compiled method can use.
-FREE, ALLOCATED, TAIL = TAGS["free"], TAGS["allocated"], TAGS["tail"]
+FREE, ALLOCATED, TAIL, PCP = TAGS["free"], TAGS["allocated"], TAGS["tail"], TAGS["pcp"]
 TAG_MASK = TWO_WORD.field("tag").mask
 ORDER_SHIFT = TWO_WORD.field("order").shift
 TYPE_MASK = TWO_WORD.field("migratetype").max
