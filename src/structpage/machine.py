@@ -77,9 +77,7 @@ class Machine(AllocatorState):
         for zone in self.zones:
             lower = any(z.node == zone.node and z.name == "DMA32" for z in self.zones)
             self.buffers["avoid_fragmentation"][zone.number] = len(nodes) == 1 or lower
-        self.machine = self.engine.adopt(
-            cast(Any, CoreMachine)(percpu, self.ranges, avoid, len(nodes), int(cma))
-        )
+        self.machine = self.engine.adopt(cast(Any, CoreMachine)(percpu, self.ranges, avoid, len(nodes), int(cma)))
 
     def words(self, name: str) -> np.ndarray[Any, Any]:
         return self.buffers[name].view(np.int64)

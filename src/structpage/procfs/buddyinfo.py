@@ -15,13 +15,14 @@ Followed: Linux 6.1 mm/vmstat.c, `frag_show_print`, `extfrag_show_print` and `un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from structpage.procfs.lines import Lines, read_exactly
 
 
-class BuddyInfo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BuddyInfo:
     """A zone in /proc/buddyinfo: `counts[order]` free blocks."""
 
     node: int
@@ -29,7 +30,8 @@ class BuddyInfo(NamedTuple):
     counts: tuple[int, ...]
 
 
-class FragmentationIndex(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class FragmentationIndex:
     """A zone in a file of /sys/kernel/debug/extfrag: `index[order]`, x1000."""
 
     node: int
@@ -48,7 +50,7 @@ def parse_buddyinfo(text: str) -> tuple[BuddyInfo, ...]:
 
 def format_buddyinfo(records: Iterable[BuddyInfo]) -> str:
     """Return the text of a /proc/buddyinfo; the counts, at least 0, are as many in each record."""
-    return "".join(_line(node, zone, map("{:6d}".format, counts)) for node, zone, counts in records)
+    return "".join(_line(zone, map("{:6d}".format, zone.counts)) for zone in records)
 
 
 def parse_extfrag_index(text: str) -> tuple[FragmentationIndex, ...]:
@@ -58,7 +60,7 @@ def parse_extfrag_index(text: str) -> tuple[FragmentationIndex, ...]:
 
 def format_extfrag_index(records: Iterable[FragmentationIndex]) -> str:
     """Return the text of /sys/kernel/debug/extfrag/extfrag_index, of what `metrics.extfrag_index` gives."""
-    return "".join(_line(node, zone, map(partial(_decimal, 2), index)) for node, zone, index in records)
+    return "".join(_line(zone, map(partial(_decimal, 2), zone.index)) for zone in records)
 
 
 def parse_unusable_index(text: str) -> tuple[FragmentationIndex, ...]:
@@ -68,11 +70,11 @@ def parse_unusable_index(text: str) -> tuple[FragmentationIndex, ...]:
 
 def format_unusable_index(records: Iterable[FragmentationIndex]) -> str:
     """Return the text of /sys/kernel/debug/extfrag/unusable_index, of what `metrics.unusable_index` gives."""
-    return "".join(_line(node, zone, map(partial(_decimal, 1), index)) for node, zone, index in records)
+    return "".join(_line(zone, map(partial(_decimal, 1), zone.index)) for zone in records)
 
 
-def _line(node: int, zone: str, values: Iterable[str]) -> str:
-    return f"Node {node}, zone {zone:>8} {''.join(value + ' ' for value in values)}\n"
+def _line(zone: BuddyInfo | FragmentationIndex, values: Iterable[str]) -> str:
+    return f"Node {zone.node}, zone {zone.zone:>8} {''.join(value + ' ' for value in values)}\n"
 
 
 def _decimal(width: int, index: int) -> str:

@@ -7,9 +7,10 @@ a section too many. So a reader takes only what the printer gives back byte for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from os.path import commonprefix
-from typing import Final, NoReturn, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import takewhile
+from operator import eq
+from typing import Any, Final, NoReturn, TypeVar
 
 from structpage.errors import InvalidArgument, TraceError, must
 from structpage.zones import ZONE_NAMES
@@ -43,55 +44,63 @@ class Lines:
         """Say whether a line is left and starts so."""
         return not self.over and self._lines[self.at].startswith(start)
 
-    def refuse(self, rule: str, found: str | None = None) -> NoReturn:
-        """Raise the `TraceError` of the line read last: it, or `found` of it, must be what the rule says."""
-        value = self._lines[self.at - 1] if found is None else found
-        raise TraceError(must(f"line {self.at}", rule, repr(value[:_SHOWN])))
+    def refuse(self, rule: str, word: str | None = None) -> NoReturn:
+        """Raise the `TraceError` of the line read last: it, or this word of it, must be what the rule says."""
+        subject, found = ("line", self._lines[self.at - 1]) if word is None else ("word of line", word)
+        raise TraceError(must(f"{subject} {self.at}", rule, repr(found[:_SHOWN])))
 
     def words(self, title: str, least: int = 0) -> list[str]:
         """Read a line that starts with the words of `title`, and return those after them, at least `least`."""
         if self.over:
-            raise TraceError(must(f"line {self.at + 1}", f"one of {title!r}", "the end of the text"))
+            raise TraceError(must(f"line {self.at + 1}", f"the line {title!r}", "the end of the text"))
         self.at += 1
         words, named = self._lines[self.at - 1].split(), title.split()
         if words[: len(named)] != named or len(words) < len(named) + least:
-            self.refuse(f"one of {title!r}")
+            self.refuse(f"the line {title!r}")
         return words[len(named) :]
 
-    def number(self, title: str, most: int = MOST) -> int:
-        """Read a line of this title and one number, and return that."""
-        words = self.words(title, 1)
-        return self.int_of(" ".join(words), most)
+    def blank(self) -> None:
+        """Read a line without words."""
+        if self.words(""):
+            self.refuse("blank")
 
-    def number_if(self, title: str) -> int | None:
-        """Read such a line if it comes next; `None` where it does not, as in kernels that do not print it."""
-        named = title.split()
-        return self.number(title) if not self.over and self._lines[self.at].split()[: len(named)] == named else None
+    def number(self, title: str, most: int = MOST) -> int:
+        """Read a line of this title and a number, and return that."""
+        return self.int_of(" ".join(self.words(title, 1)), most)
+
+    def numbers(self, titles: Mapping[str, str], optional: Collection[str] = ()) -> dict[str, Any]:
+        """Read a line of each title and a number, and return the numbers by the names of the titles.
+
+        A line that is `optional`, as not every kernel prints it, may be left out, and so may its number.
+        """
+        return {name: self.number(title) for name, title in titles.items() if name not in optional or self.ahead(title)}
 
     def row(self, *titles: str, columns: int | None = None) -> tuple[int, list[str], list[str]]:
-        """Read a line `Node n, zone name, ...`, and return n, the names of the zone and what else, and the values.
+        """Read a line `Node n, zone name, ...`; return n, the name of the zone and of what else, and the values.
 
-        There is at least one value, and there are `columns` of them if that is given.
+        There are `columns` values, or at least one where that is not given.
         """
-        words = self.words("Node", 2 * len(titles) + 2)
-        keys, values = words[: 2 * len(titles) + 1], words[2 * len(titles) + 1 :]
-        if keys[1::2] != list(titles):
+        width = 2 * len(titles) + 1
+        words = self.words("Node", width)
+        if words[1:width:2] != list(titles):
             self.refuse(f"a row of Node, {', '.join(titles)}")
+        names, values = [word.rstrip(",") for word in words[2:width:2]], words[width:]
+        if columns is None and not values:
+            self.refuse("a row with values")
         if columns is not None and len(values) != columns:
-            self.refuse(f"a row of {columns} values", f"{len(values)} values")
-        names = [key.rstrip(",") for key in keys[2::2]]
-        self.one_of("zone", names[0], ZONE_NAMES)
-        return self.int_of(keys[0].rstrip(",")), names, values
+            self.refuse(f"a row of {columns} values")
+        self.one_of(ZONE_NAMES, names[0])
+        return self.int_of(words[0].rstrip(",")), names, values
 
-    def one_of(self, what: str, name: str, known: Iterable[str]) -> None:
+    def one_of(self, known: Collection[str], word: str) -> None:
         """Verify that a word is a name that is known."""
-        if name not in known:
-            self.refuse(f"of a {what} of {', '.join(known)}", name)
+        if word not in known:
+            self.refuse(f"one of {', '.join(known)}", word)
 
     def int_of(self, word: str, most: int = MOST) -> int:
         """Return the number that a word is."""
         if not (word.isascii() and word.isdigit() and len(word) <= _DIGITS and int(word) <= most):
-            self.refuse(f"of a number from 0 to {most}", word)
+            self.refuse(f"a number from 0 to {most}", word)
         return int(word)
 
     def ints_of(self, words: Iterable[str]) -> tuple[int, ...]:
@@ -113,7 +122,7 @@ def read_exactly(
         raise TraceError(must("text", "that of at least one zone", "empty"))
     shown = show(records)
     if shown != text:
-        same = len(commonprefix([shown, text]))
+        same = sum(takewhile(bool, map(eq, shown, text)))
         place = f"line {text.count(chr(10), 0, same) + 1} from column {same - text.rfind(chr(10), 0, same)}"
         raise TraceError(must(place, _rest_of_line(shown, same), _rest_of_line(text, same)))
     return records

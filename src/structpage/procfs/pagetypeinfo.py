@@ -17,8 +17,9 @@ Followed: Linux 6.1 mm/vmstat.c, `pagetypeinfo_show` and what it calls, and mm/p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Final, NamedTuple
+from typing import Final
 
 from structpage.core.words import TYPE_NAMES
 from structpage.procfs.lines import Lines, read_exactly
@@ -30,10 +31,12 @@ _FREE: Final = "Free pages count per migrate type at order"
 _BLOCKS: Final = "Number of blocks type"
 _MIXED: Final = "Number of mixed blocks"
 
-Section = dict[tuple[int, str], tuple[int, ...]]
+Counts = tuple[int, ...]
+Key = tuple[int, str]  # node and zone
 
 
-class PageTypeInfo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PageTypeInfo:
     """A zone in /proc/pagetypeinfo.
 
     `free[i][order]`, `blocks[i]` and `mixed[i]` are those of the migratetype `types[i]`, `mixed` is `None` where the
@@ -44,9 +47,9 @@ class PageTypeInfo(NamedTuple):
     zone: str
     block_order: int
     types: tuple[str, ...]
-    free: tuple[tuple[int, ...], ...]
-    blocks: tuple[int, ...]
-    mixed: tuple[int, ...] | None = None
+    free: tuple[Counts, ...]
+    blocks: Counts
+    mixed: Counts | None = None
 
 
 def parse_pagetypeinfo(text: str) -> tuple[PageTypeInfo, ...]:
@@ -81,9 +84,7 @@ def _count(count: int) -> str:
     return f">{MOST_COUNTED:6d} " if count >= MOST_COUNTED else f"{count:6d} "
 
 
-def _section(
-    title: str, types: tuple[str, ...], rows: Iterable[tuple[PageTypeInfo, tuple[int, ...]]]
-) -> Iterator[str]:
+def _section(title: str, types: tuple[str, ...], rows: Iterable[tuple[PageTypeInfo, Counts]]) -> Iterator[str]:
     yield ""
     yield f"{title:<23}" + "".join(f"{name:>12} " for name in types)
     for zone, counts in rows:
@@ -98,37 +99,29 @@ def _nodes(lines: Lines) -> Iterator[PageTypeInfo]:
 def _node(lines: Lines) -> Iterator[PageTypeInfo]:
     block_order = lines.number("Page block order:", most=63)
     lines.number("Pages per block:")
-    lines.words("")
+    lines.blank()
     orders = len(lines.words(_FREE, 1))
-    free: dict[tuple[int, str], list[tuple[int, ...]]] = {}
-    names: dict[tuple[int, str], list[str]] = {}
+    free: dict[Key, dict[str, Counts]] = {}
     while lines.ahead("Node"):
         node, (zone, name), counts = lines.row("zone", "type", columns=orders)
-        lines.one_of("type", name, TYPE_NAMES)
-        names.setdefault((node, zone), []).append(name)
-        free.setdefault((node, zone), []).append(lines.ints_of(count.removeprefix(">") for count in counts))
-    lines.words("")
+        lines.one_of(TYPE_NAMES, name)
+        free.setdefault((node, zone), {})[name] = lines.ints_of(count.removeprefix(">") for count in counts)
+    lines.blank()
     types = tuple(lines.words(_BLOCKS, 1))
-    if not free or any(tuple(of_zone) != types for of_zone in names.values()):
-        lines.refuse("of the types of each zone above")
-    blocks = _section_of(lines, list(free), len(types))
-    mixed = None
-    if lines.ahead("") and not lines.ahead("Page"):
-        lines.words("")
-        lines.words(_MIXED, len(types))
-        mixed = _section_of(lines, list(free), len(types))
-    for (node, zone), counts in free.items():
-        key = (node, zone)
-        yield PageTypeInfo(
-            node, zone, block_order, types, tuple(counts), blocks[key], mixed[key] if mixed else None
-        )
+    if not free or any(tuple(lists) != types for lists in free.values()):
+        lines.refuse("of the types that each zone has above")
+    blocks = [_pageblocks(lines, key, types) for key in free]
+    mixed: list[Counts | None] = [None] * len(free)
+    if not (lines.over or lines.ahead("Page")):
+        lines.blank()
+        lines.words(_MIXED)
+        mixed = [_pageblocks(lines, key, types) for key in free]
+    for (key, lists), counted, foreign in zip(free.items(), blocks, mixed, strict=True):
+        yield PageTypeInfo(*key, block_order, types, tuple(lists.values()), counted, foreign)
 
 
-def _section_of(lines: Lines, zones: list[tuple[int, str]], types: int) -> Section:
-    section: Section = {}
-    for expected in zones:
-        node, (zone,), counts = lines.row("zone", columns=types)
-        if (node, zone) != expected:
-            lines.refuse(f"one of Node {expected[0]}, zone {expected[1]}")
-        section[expected] = lines.ints_of(counts)
-    return section
+def _pageblocks(lines: Lines, key: Key, types: tuple[str, ...]) -> Counts:
+    node, (zone,), counts = lines.row("zone", columns=len(types))
+    if (node, zone) != key:
+        lines.refuse(f"the row of Node {key[0]}, zone {key[1]}")
+    return lines.ints_of(counts)

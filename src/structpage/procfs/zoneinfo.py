@@ -4,8 +4,8 @@ Terminology: a zone is *populated* if it has present pages; of one that is not, 
 sizes and its protection. *Per-node stats* are counters of a node, printed with its first populated zone.
 Numbers are of pages where nothing else is said.
 
-What a kernel does not print is `None` here: `promo` before 6.12, `high_min` and `high_max` before 6.12,
-`reserved_highatomic` and `free_highatomic` before 7.3, `boost` and `cma` in old ones. Counters are kept by name in the
+What a kernel does not print is `None` here: `promo`, `high_min` and `high_max` are missing in 6.1,
+`reserved_highatomic` and `free_highatomic` in 6.12, `boost` and `cma` in old ones. Counters are kept by name in the
 order of the file, because every version has its own.
 
 Followed: Linux 6.1, 6.12 and 7.3 mm/vmstat.c, `zoneinfo_show_print`.
@@ -13,8 +13,9 @@ Followed: Linux 6.1, 6.12 and 7.3 mm/vmstat.c, `zoneinfo_show_print`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from structpage.procfs.lines import Lines, read_exactly
 
@@ -22,7 +23,8 @@ Counters = tuple[tuple[str, int], ...]
 """Names and values; `dict(zone.counters)["nr_free_pages"]`."""
 
 
-class Pageset(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pageset:
     """The per-CPU lists of a zone on one cpu: pages in them, and the limits; `threshold` is that of the counters."""
 
     cpu: int
@@ -34,27 +36,28 @@ class Pageset(NamedTuple):
     threshold: int | None = None
 
 
-class ZoneInfo(NamedTuple):
-    """A zone in /proc/zoneinfo, its fields in the order of the file.
+@dataclass(frozen=True, slots=True)
+class ZoneInfo:
+    """A zone in /proc/zoneinfo.
 
-    `protection[z]` are the pages of this zone kept from requests that prefer zone z. The fields after it are empty or
-    `None` unless the zone is populated, as `node_stats` is empty unless it is the first such zone of its node.
+    `protection[z]` are the pages of this zone kept from requests that prefer zone z. Those from
+    `counters` on are empty or `None` unless the zone is populated, and `node_stats` unless it is the first such zone.
     """
 
     node: int
     zone: str
     node_stats: Counters
     free: int
-    boost: int | None
     min: int
     low: int
     high: int
-    promo: int | None
     spanned: int
     present: int
     managed: int
-    cma: int | None
     protection: tuple[int, ...]
+    boost: int | None = None
+    promo: int | None = None
+    cma: int | None = None
     counters: Counters = ()
     pagesets: tuple[Pageset, ...] = ()
     node_unreclaimable: int | None = None
@@ -63,9 +66,19 @@ class ZoneInfo(NamedTuple):
     free_highatomic: int | None = None
 
 
-_SIZES: Final = ZoneInfo._fields[4:13]
-_LIMITS: Final = Pageset._fields[1:6]
-_LAST: Final = ZoneInfo._fields[16:]
+_SIZES: Final = {"free": "  pages free     "} | {
+    name: f"        {name:<8} "
+    for name in ("boost", "min", "low", "high", "promo", "spanned", "present", "managed", "cma")
+}
+_LIMITS: Final = ("count", "high", "batch", "high_min", "high_max")
+_NARROW: Final = {name: f"              {name + ':':<6} " for name in _LIMITS[:3]}
+_WIDE: Final = {name: f"              {name + ':':<9} " for name in _LIMITS}
+_THRESHOLD: Final = {"threshold": "  vm stats threshold: "}
+_LAST: Final = {
+    name: f"  {name + ':':<20} "
+    for name in ("node_unreclaimable", "start_pfn", "reserved_highatomic", "free_highatomic")
+}
+_OPTIONAL: Final = ("boost", "promo", "cma", "threshold", "reserved_highatomic", "free_highatomic")
 
 
 def parse_zoneinfo(text: str) -> tuple[ZoneInfo, ...]:
@@ -86,8 +99,7 @@ def _printed(zone: ZoneInfo) -> Iterator[str]:
     if zone.node_stats:
         yield "  per-node stats"
         yield from _counters(zone.node_stats)
-    yield f"  pages free     {zone.free}"
-    yield from (f"        {name:<8} {value}" for name, value in _known(zone, _SIZES))
+    yield from _numbers(zone, _SIZES)
     yield f"        protection: ({', '.join(map(str, zone.protection))})"
     if zone.start_pfn is None:
         return
@@ -95,50 +107,49 @@ def _printed(zone: ZoneInfo) -> Iterator[str]:
     yield "  pagesets"
     for pageset in zone.pagesets:
         yield f"    cpu: {pageset.cpu}"
-        width = 6 if pageset.high_min is None else 9
-        yield from (f"              {name + ':':<{width}} {value}" for name, value in _known(pageset, _LIMITS))
-        yield from (f"  vm stats threshold: {value}" for _, value in _known(pageset, ("threshold",)))
-    yield from (f"  {name + ':':<20} {value}" for name, value in _known(zone, _LAST))
+        yield from _numbers(pageset, _NARROW if pageset.high_min is None else _WIDE)
+        yield from _numbers(pageset, _THRESHOLD)
+    yield from _numbers(zone, _LAST)
 
 
 def _counters(counters: Counters) -> Iterator[str]:
     return (f"      {name:<12} {value}" for name, value in counters)
 
 
-def _known(record: ZoneInfo | Pageset, names: tuple[str, ...]) -> Iterator[tuple[str, int]]:
-    return ((name, getattr(record, name)) for name in names if getattr(record, name) is not None)
+def _numbers(record: ZoneInfo | Pageset, titles: Mapping[str, str]) -> Iterator[str]:
+    values = ((title, getattr(record, name)) for name, title in titles.items())
+    return (f"{title}{value}" for title, value in values if value is not None)
 
 
 def _zones(lines: Lines) -> Iterator[ZoneInfo]:
     while not lines.over:
-        yield _zone(lines)
+        node, (name,), _ = lines.row("zone", columns=0)
+        stats = _read_counters(lines, "per-node stats") if lines.ahead("  per-node") else ()
+        sizes = lines.numbers(_SIZES, _OPTIONAL)
+        protection = lines.ints_of(word.strip("(,)") for word in lines.words("protection:", 1))
+        zone = ZoneInfo(node, name, stats, protection=protection, **sizes)
+        unpopulated = lines.over or lines.ahead("Node")
+        yield zone if unpopulated else _populated(lines, zone)
 
 
-def _zone(lines: Lines) -> ZoneInfo:
-    node, zone = lines.zone()
-    zone_info = ZoneInfo(
-        node,
-        zone,
-        node_stats=_read_counters(lines, "per-node stats") if lines.ahead("  per-node stats") else (),
-        free=lines.number("pages free"),
-        boost=lines.number_if("boost"),
-        min=lines.number("min"),
-        low=lines.number("low"),
-        high=lines.number("high"),
-        promo=lines.number_if("promo"),
-        spanned=lines.number("spanned"),
-        present=lines.number("present"),
-        managed=lines.number("managed"),
-        cma=lines.number_if("cma"),
-        protection=lines.ints_of(word.strip("(,)") for word in lines.words("protection:", 1)),
-    )
-    if lines.over or lines.ahead("Node"):
-        return zone_info
-    return zone_info._replace(
-        counters=_read_counters(lines),
-        pagesets=_read_pagesets(lines),
-        node_unreclaimable=lines.number("node_unreclaimable:"),
-        start_pfn=lines.number("start_pfn:"),
-        reserved_highatomic=lines.number_if("reserved_highatomic:"),
-        free_highatomic=lines.number_if("free_highatomic:"),
-    )
+def _populated(lines: Lines, zone: ZoneInfo) -> ZoneInfo:
+    counters = _read_counters(lines)
+    lines.words("pagesets")
+    pagesets = []
+    while lines.ahead("    cpu:"):
+        cpu = lines.number("cpu:")
+        limits = lines.numbers(_WIDE if lines.ahead(_WIDE["count"]) else _NARROW)
+        pagesets.append(Pageset(cpu, **limits, **lines.numbers(_THRESHOLD, _OPTIONAL)))
+    return replace(zone, counters=counters, pagesets=tuple(pagesets), **lines.numbers(_LAST, _OPTIONAL))
+
+
+def _read_counters(lines: Lines, title: str | None = None) -> Counters:
+    if title is not None:
+        lines.words(title)
+    counters = []
+    while lines.ahead("      "):
+        words = lines.words("")
+        if len(words) != 2:
+            lines.refuse("a counter and its value")
+        counters.append((words[0], lines.int_of(words[1])))
+    return tuple(counters)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from structpage.core.buddy import MERGE_LIKELY
 from structpage.core.buffers import Buffer
-from structpage.core.linux import highatomic
+from structpage.core.linux.highatomic import reserve
 from structpage.core.linux.gfp import (
     ALLOC_CMA,
     GFP_MEMALLOC,
@@ -99,7 +99,7 @@ class Machine(NamedTuple):
             if flags & NO_WATERMARKS or zone_allows(self.percpu.zone_lists, zone, order, 0, highest, flags, gfp):
                 pfn = self.rmqueue(zone, order, mt, flags, cpu)
                 if pfn >= 0 and flags & HIGHATOMIC_ALLOWED:
-                    if highatomic.reserve(self.percpu.zone_lists, zone, pfn):
+                    if reserve(self.percpu.zone_lists, zone, pfn):
                         return CORRUPT
                 if pfn != NO_MEMORY:
                     return pfn

@@ -60,7 +60,9 @@ def act(machine: Machine, row: Row, where: Buffer) -> int:
     if what == DRAIN:
         return machine.percpu.drain_all(arg, cpu)
     if what == DRAIN_BATCH:
-        return machine.percpu.drain(arg, cpu, machine.percpu.row[(arg * machine.percpu.cpus + cpu) * SET_ROW + BATCH], 0)
+        return machine.percpu.drain(
+            arg, cpu, machine.percpu.row[(arg * machine.percpu.cpus + cpu) * SET_ROW + BATCH], 0
+        )
     if what == ISOLATE:
         return isolate(machine, order, slot, at, cpu, arg, where)
     pfn = at
