@@ -13,7 +13,7 @@ ROOT = Path(structpage.__file__).parent
 LAYERS = [
     {"core"},
     {"errors", "arguments", "mapping", "registry", "tables"},
-    {"pages", "frames", "zones", "owners", "engines", "metrics", "lanes", "decoding"},
+    {"pages", "frames", "zones", "owners", "engines", "metrics", "lanes", "decoding", "procfs"},
     {"placing", "state", "allocator", "check", "refusal", "request", "replay", "timeline", "streaming", "consumers"},
     {"traces", "experiments", "display", "testing", "data"},
     {"cli", "__main__", "__init__"},

@@ -131,8 +131,8 @@ class Memmap(Protocol):
     def mark_pcp(self, pfn: int, order: int, lane: int) -> None:
         """Make `pfn` the head of a block on a per-CPU list, of the type that it is to be freed to."""
 
-    def pcp_type(self, pfn: int) -> int:
-        """Return the type that a per-CPU block is to be freed to, -1 if the layout cannot keep it."""
+    def list_type(self, pfn: int) -> int:
+        """Return the type of a free block's list, or that a per-CPU block is to be freed to; -1 if it is not kept."""
 
     def mark_allocated(self, pfn: int, order: int, lane: int, owner: int) -> None:
         """Make the block allocated: the head's words, and with stamping every tail's."""

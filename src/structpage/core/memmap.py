@@ -81,7 +81,7 @@ class TwoWord(NamedTuple):
     def mark_pcp(self, pfn: int, order: int, lane: int) -> None:
         self.word[2 * pfn] = PCP | order << ORDER_SHIFT | lane << LANE_AT
 
-    def pcp_type(self, pfn: int) -> int:
+    def list_type(self, pfn: int) -> int:
         return (self.word[2 * pfn] >> LANE_AT) & TYPE_MASK
 
     def mark_allocated(self, pfn: int, order: int, lane: int, owner: int) -> None:
@@ -155,7 +155,7 @@ class OneWord(NamedTuple):
     def mark_pcp(self, pfn: int, order: int, lane: int) -> None:
         self.word[pfn] = PCP | order << ORDER_SHIFT
 
-    def pcp_type(self, pfn: int) -> int:
+    def list_type(self, pfn: int) -> int:
         return -1
 
     def mark_allocated(self, pfn: int, order: int, lane: int, owner: int) -> None:

@@ -51,12 +51,14 @@ class Lines:
 
     def words(self, title: str, least: int = 0) -> list[str]:
         """Read a line that starts with the words of `title`, and return those after them, at least `least`."""
+        named = title.split()
+        rule = f"the line {' '.join(named)!r}"
         if self.over:
-            raise TraceError(must(f"line {self.at + 1}", f"the line {title!r}", "the end of the text"))
+            raise TraceError(must(f"line {self.at + 1}", rule, "the end of the text"))
+        words = self._lines[self.at].split()
         self.at += 1
-        words, named = self._lines[self.at - 1].split(), title.split()
         if words[: len(named)] != named or len(words) < len(named) + least:
-            self.refuse(f"the line {title!r}")
+            self.refuse(rule)
         return words[len(named) :]
 
     def blank(self) -> None:

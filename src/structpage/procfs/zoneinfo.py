@@ -40,8 +40,8 @@ class Pageset:
 class ZoneInfo:
     """A zone in /proc/zoneinfo.
 
-    `protection[z]` are the pages of this zone kept from requests that prefer zone z. Those from
-    `counters` on are empty or `None` unless the zone is populated, and `node_stats` unless it is the first such zone.
+    `protection[z]` are the pages of this zone kept from requests that prefer zone z. The fields from `counters` on are
+    empty or `None` unless the zone is populated, `node_stats` is empty unless it is the first such zone of its node.
     """
 
     node: int
@@ -90,7 +90,7 @@ def parse_zoneinfo(text: str) -> tuple[ZoneInfo, ...]:
 
 
 def format_zoneinfo(records: Iterable[ZoneInfo]) -> str:
-    """Return the text of a /proc/zoneinfo; a zone is printed as populated if it has a `start_pfn`."""
+    """Return the text of a /proc/zoneinfo; of a zone without present pages the sizes alone."""
     return "".join(f"{line}\n" for zone in records for line in _printed(zone))
 
 
@@ -101,7 +101,7 @@ def _printed(zone: ZoneInfo) -> Iterator[str]:
         yield from _counters(zone.node_stats)
     yield from _numbers(zone, _SIZES)
     yield f"        protection: ({', '.join(map(str, zone.protection))})"
-    if zone.start_pfn is None:
+    if not zone.present:
         return
     yield from _counters(zone.counters)
     yield "  pagesets"
@@ -128,8 +128,7 @@ def _zones(lines: Lines) -> Iterator[ZoneInfo]:
         sizes = lines.numbers(_SIZES, _OPTIONAL)
         protection = lines.ints_of(word.strip("(,)") for word in lines.words("protection:", 1))
         zone = ZoneInfo(node, name, stats, protection=protection, **sizes)
-        unpopulated = lines.over or lines.ahead("Node")
-        yield zone if unpopulated else _populated(lines, zone)
+        yield _populated(lines, zone) if zone.present else zone
 
 
 def _populated(lines: Lines, zone: ZoneInfo) -> ZoneInfo:

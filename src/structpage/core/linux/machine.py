@@ -37,7 +37,7 @@ from structpage.core.linux.watermark import zone_allows
 from structpage.core.linux.zonetable import BOOST, BOOST_SEEN, BOOSTED, RECLAIMING, ZONE_ROW
 from structpage.core.ranges import Ranges
 from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
-from structpage.core.words import HIGHATOMIC, ISOLATE, LANE_SHIFT, MOVABLE, ZIDS
+from structpage.core.words import HIGHATOMIC, ISOLATE, LANE_SHIFT, MOVABLE, TYPE_MASK, ZIDS
 
 ATTEMPTS = 3
 
@@ -73,17 +73,15 @@ class Machine(NamedTuple):
                 flags |= NO_WATERMARKS
             if self.cma and mt == MOVABLE:
                 flags |= ALLOC_CMA
-            pfn = self.from_zonelist(row, order, gfp, flags, cpu, mt)
+            pfn = self.from_zonelist(row, order, gfp, flags, cpu, owner)
             attempt += 1
-        if pfn >= 0:
-            buddy.memmap.mark_allocated(pfn, order, buddy.zone_at(pfn) << LANE_SHIFT | mt, owner)
         return pfn
 
-    def from_zonelist(self, row: int, order: int, gfp: int, flags: int, cpu: int, mt: int) -> int:
-        """Take a block from the first zone of a zonelist that may give one (`get_page_from_freelist`)."""
+    def from_zonelist(self, row: int, order: int, gfp: int, flags: int, cpu: int, owner: int) -> int:
+        """Allocate from the first zone of a zonelist that may give a block (`get_page_from_freelist`)."""
         buddy = self.percpu.zone_lists.blocks.buddy
         preferred = buddy.zonelist[row]
-        highest = highest_zid(gfp)
+        highest, mt = highest_zid(gfp), migratetype(gfp)
         i = row
         while True:
             zone = buddy.zonelist[i]
@@ -98,8 +96,9 @@ class Machine(NamedTuple):
             i += 1
             if flags & NO_WATERMARKS or zone_allows(self.percpu.zone_lists, zone, order, 0, highest, flags, gfp):
                 pfn = self.rmqueue(zone, order, mt, flags, cpu)
-                if pfn >= 0 and flags & HIGHATOMIC_ALLOWED:
-                    if reserve(self.percpu.zone_lists, zone, pfn):
+                if pfn >= 0:
+                    buddy.memmap.mark_allocated(pfn, order, zone << LANE_SHIFT | mt, owner)
+                    if flags & HIGHATOMIC_ALLOWED and reserve(self.percpu.zone_lists, zone, pfn):
                         return CORRUPT
                 if pfn != NO_MEMORY:
                     return pfn
@@ -160,23 +159,30 @@ class Machine(NamedTuple):
     # Freeing
 
     def prepare(self, pfn: int, order: int) -> int:
-        """Take a block from its owner and record its type; 0, or `REFUSED`.
+        """Take a block from its owner and record its pageblock's type in its word; 0, or `REFUSED`.
 
-        The block is then nobody's until `commit`. Frames that nobody was given since the start, as before the
-        memory was known, may be freed too.
+        The block is nobody's until `commit`. Frames that nobody was given since the start, as before the memory was
+        known, may be freed too.
         """
-        blocks = self.percpu.zone_lists.blocks
-        memmap = blocks.buddy.memmap
-        if not 0 <= pfn < blocks.buddy.frames:
-            return REFUSED
-        lane = memmap.unmark_allocated(pfn, order)
+        lane = self.disown(pfn, order)
         if lane < 0:
-            zone = blocks.buddy.zone_at(pfn)
-            if zone < 0 or blocks.buddy.head_of(pfn) >= 0 or not self.is_reserved(pfn, order):
+            return REFUSED
+        blocks = self.percpu.zone_lists.blocks
+        blocks.buddy.memmap.mark_allocated(pfn, order, lane & ~TYPE_MASK | blocks.type_of(pfn), 0)
+        return 0
+
+    def disown(self, pfn: int, order: int) -> int:
+        """Take a block from its owner, or frames that nobody was ever given; its lane, or `REFUSED`."""
+        buddy = self.percpu.zone_lists.blocks.buddy
+        if not 0 <= pfn < buddy.frames:
+            return REFUSED
+        lane = buddy.memmap.unmark_allocated(pfn, order)
+        if lane < 0:
+            zone = buddy.zone_at(pfn)
+            if zone < 0 or buddy.head_of(pfn) >= 0 or not self.is_reserved(pfn, order):
                 return REFUSED
             lane = zone << LANE_SHIFT
-        memmap.mark_pcp(pfn, order, lane >> LANE_SHIFT << LANE_SHIFT | blocks.type_of(pfn))
-        return 0
+        return lane
 
     def is_reserved(self, pfn: int, order: int) -> bool:
         """Whether all frames of a block are nobody's."""
@@ -187,25 +193,31 @@ class Machine(NamedTuple):
         return True
 
     def commit(self, pfn: int, order: int, cpu: int, direct: int, where: int) -> int:
-        """Put a prepared block on the lists of a CPU, or with `direct` on those of its zone; 0 or `CORRUPT`."""
-        percpu = self.percpu
-        blocks = percpu.zone_lists.blocks
-        memmap = blocks.buddy.memmap
-        zone = blocks.buddy.zone_at(pfn)
-        mt = memmap.pcp_type(pfn)
-        if mt < 0:
-            mt = blocks.type_of(pfn)
-        if percpu.keeps(order) and not direct and mt != ISOLATE:
-            return percpu.free(zone, cpu, pfn, order, mt)
-        if blocks.has_isolated(zone):
-            mt = blocks.type_of(pfn)
-        memmap.unmark(pfn)
-        return blocks.free(pfn, order, zone, mt, where, cpu)
+        """Free a prepared block: to the lists of a CPU, or with `direct` to those of its zone.
+
+        0, `REFUSED` or `CORRUPT`.
+        """
+        lane = self.percpu.zone_lists.blocks.buddy.memmap.unmark_allocated(pfn, order)
+        if lane < 0:
+            return REFUSED
+        return self.put(pfn, order, lane >> LANE_SHIFT, lane & TYPE_MASK, cpu, direct, where)
 
     def free(self, pfn: int, order: int, cpu: int) -> int:
         """Free an allocated block; 0, `REFUSED` or `CORRUPT`."""
-        status = self.prepare(pfn, order)
-        return status if status else self.commit(pfn, order, cpu, 0, MERGE_LIKELY)
+        lane = self.disown(pfn, order)
+        if lane < 0:
+            return REFUSED
+        mt = self.percpu.zone_lists.blocks.type_of(pfn)
+        return self.put(pfn, order, lane >> LANE_SHIFT, mt, cpu, 0, MERGE_LIKELY)
+
+    def put(self, pfn: int, order: int, zone: int, mt: int, cpu: int, direct: int, where: int) -> int:
+        """Put a block that nobody has on the lists where it belongs; 0 or `CORRUPT`."""
+        blocks = self.percpu.zone_lists.blocks
+        if mt != ISOLATE and not direct and self.percpu.keeps(order):
+            return self.percpu.free(zone, cpu, pfn, order, mt)
+        if blocks.has_isolated(zone):
+            mt = blocks.type_of(pfn)
+        return blocks.free(pfn, order, zone, mt, where, cpu)
 
     # Kswapd, as far as allocation sees it
 

@@ -58,7 +58,7 @@ class PerCpu(NamedTuple):
 
     def type_of(self, pfn: int, place: int) -> int:
         """Return the type that a waiting block is to be freed to."""
-        mt = self.zone_lists.blocks.buddy.memmap.pcp_type(pfn)
+        mt = self.zone_lists.blocks.buddy.memmap.list_type(pfn)
         if mt < 0:
             mt = place % TYPES_KEPT if place < LISTS - 2 else self.zone_lists.blocks.type_of(pfn)
         return mt

@@ -118,12 +118,13 @@ def follow(
     expected: Buffer,
     bound: Buffer,
     recorded: Buffer,
+    made: Buffer,
     tally: Buffer,
     stop: int,
 ) -> int:
     """Run the rows in order, each compared, when it is done, with what was recorded of it.
 
-    `answer[i]` becomes what `act` returned; `recorded[2 * bound[i]]` up to `recorded[2 * bound[i + 1]]` are the records
+    `answer[i]` becomes what `act` returned, `made[i]` the number of records it made; `recorded[2 * bound[i]]` up to `recorded[2 * bound[i + 1]]` are the records
     of row i as in `tracepoints`. With `stop` it ends after the first row that was not as recorded; that row counts in
     no tally then. Returns the number of rows run.
     """
@@ -134,6 +135,7 @@ def follow(
         entry[0] = 1
         hint[0] = row[6]
         answer[i] = act(machine, row, where)
+        made[i] = entry[0] >> 1
         first = 2 * bound[i]
         records = 2 * bound[i + 1] - first
         right = expected[i] in (UNTOLD, answer[i]) and answer[i] >= NO_MEMORY and entry[0] == records + 1

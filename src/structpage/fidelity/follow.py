@@ -1,0 +1,168 @@
+"""Following a recorded kernel request by request: predict, compare, and where it was wrong, resynchronise.
+
+Every row is predicted from requests alone; what the kernel did is looked at when the row is done. After a wrong one
+the machine is put back to before it, and the row is done as recorded; this is a *repair*. To put a machine back, its
+buffers are copied now and then, and the rows since are run again.
+
+Where several CPUs are recorded, rows are put in order of when they must have begun. An allocation is logged when it is
+done, and each block that it takes off a zone's lists is an event of its own; so with a clock that counts events, one
+that takes n began at least n ticks before its event. How many it takes is itself predicted, in a first pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from structpage.core.linux import script
+from structpage.core.linux.tracepoints import FELL_BACK, REMOVED
+from structpage.core.status import NO_MEMORY
+from structpage.fidelity.asked import Asked, Rows
+from structpage.fidelity.records import Records
+from structpage.fidelity.resync import Resync
+from structpage.machine import Machine
+from structpage.request import Column
+
+AT_ONCE = 1 << 15
+"""Most rows between two copies of the machine, once one was wrong."""
+CAUTIOUS = 1 << 8
+"""Rows before the first copy after a wrong one."""
+
+
+class Miss(NamedTuple):
+    """A row that was predicted wrongly."""
+
+    row: int
+    predicted: int
+    """The PFN, or a status."""
+    expected: int
+    """What the kernel answered, `UNTOLD` if the row has no answer."""
+    made: list[tuple[int, int]]
+    """The records that the machine made."""
+    recorded: list[tuple[int, int]]
+    """The records that the kernel made."""
+
+
+class Followed(NamedTuple):
+    """What came of following a trace."""
+
+    answers: Column
+    """Predictions, a row each."""
+    made: Column
+    """Number of records that each prediction made."""
+    misses: list[int]
+    """Rows that were predicted wrongly."""
+    first: Miss | None
+    removals: int
+    """Blocks off the zones' lists that were predicted rightly."""
+    fallbacks: int
+
+
+class _Copies:
+    # Copies of all that following changes.
+    def __init__(self, machine: Machine, more: list[NDArray[Any]]) -> None:
+        words = {id(array): array for array in machine.buffers.values()}
+        self._arrays = [*words.values(), *more]
+        self._links = machine.memory.words.reshape(machine.pages.frames, -1) if machine.memory is not None else None
+        self._pages = machine.pages
+        self.save()
+
+    def save(self) -> None:
+        self._saved = [array.copy() for array in self._arrays]
+        if self._links is not None:
+            heads = np.flatnonzero(np.isin(self._pages.allocator & np.uint64(15), (1, 3, 6)))
+            self._heads, self._content = heads, self._links[heads, :2].copy()
+
+    def restore(self) -> None:
+        for array, saved in zip(self._arrays, self._saved, strict=True):
+            array[:] = saved
+        if self._links is not None:
+            self._links[self._heads, :2] = self._content
+
+
+def follow(machine: Machine, asked: Asked, *, resynchronise: bool = True) -> Followed:
+    """Run requests on a machine in the state that its kernel was in, and compare.
+
+    Without `resynchronise` predictions are never put right: they are then the same whatever the kernel answered.
+    """
+    return _Follower(machine, asked, resynchronise).run()
+
+
+class _Follower:
+    def __init__(self, machine: Machine, asked: Asked, resynchronise: bool) -> None:
+        self.machine, self.rows, self.records = machine, asked.rows, asked.records
+        self.stop = int(resynchronise)
+        count = len(asked.rows.kind)
+        self.where = np.full(asked.slots + 1, NO_MEMORY, np.int64)
+        self.answers, self.made = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.tally = np.zeros(3, np.int64)
+        self.misses: list[int] = []
+        self.first: Miss | None = None
+
+    def run(self) -> Followed:
+        count = len(self.answers)
+        self.copies = _Copies(self.machine, [self.where, self.tally])
+        resync = Resync(self.machine, self.where.data)
+        saved, size, done = 0, count, 0
+        while done < count:
+            end = min(saved + size, count)
+            done = self._run(done, end)
+            if self.stop and done and not self._right(done - 1):
+                row = done - 1
+                counted = self._note(row)
+                self.copies.restore()
+                self._run(saved, row)
+                self._repair(resync, row)
+                self.tally += counted
+                self.copies.save()
+                saved, size = done, CAUTIOUS
+            elif done == end < count:
+                self.copies.save()
+                saved, size = done, min(2 * size, AT_ONCE)
+        return Followed(
+            self.answers, self.made, self.misses, self.first, int(self.tally[script.REMOVALS]), int(self.tally[script.FALLBACKS])
+        )
+
+    def _run(self, start: int, end: int) -> int:
+        while start < end:
+            columns = [column[start:end] for column in self.rows.columns()]
+            written = (
+                self.where,
+                self.answers[start:end],
+                self.rows.expected[start:end],
+                self.records.bound[start:],
+                self.records.pairs,
+                self.made[start:end],
+                self.tally,
+            )
+            start += self.machine.engine.run(script.follow, self.machine.machine, columns, written, self.stop)
+            if self.stop and start < end and not self._right(start - 1):
+                break
+        return start
+
+    def _right(self, row: int) -> bool:
+        expected, answer = int(self.rows.expected[row]), int(self.answers[row])
+        if answer < NO_MEMORY or expected not in (script.UNTOLD, answer):
+            return False
+        return self._made() == self.records.of(row)
+
+    def _made(self) -> list[tuple[int, int]]:
+        entry = self.machine.words("trace")
+        words = entry[1 : entry[0]].tolist()
+        return list(zip(words[::2], words[1::2], strict=True))
+
+    def _note(self, row: int) -> Column:
+        # Note a wrong row; returns what of it was right nevertheless, as `tally` counts.
+        made, recorded = self._made(), self.records.of(row)
+        if self.first is None:
+            self.first = Miss(row, int(self.answers[row]), int(self.rows.expected[row]), made, recorded)
+        self.misses.append(row)
+        right = [one[1] & 15 for one, other in zip(made, recorded, strict=False) if one == other]
+        exact = int(self.answers[row]) == int(self.rows.expected[row])
+        return np.array([exact, right.count(REMOVED), right.count(FELL_BACK)], np.int64)
+
+    def _repair(self, resync: Resync, row: int) -> None:
+        columns = tuple(int(column[row]) for column in self.rows.columns())
+        resync.act(columns, self.records.of(row), int(self.rows.expected[row]))

@@ -1,0 +1,158 @@
+"""A machine as a recorded kernel was: its zones, free lists, per-CPU lists, pageblock types, marks and counters."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from structpage.core.linux import percpu, zonetable
+from structpage.core.linux.percpu import LISTS, SET_ROW
+from structpage.core.linux.zonetable import ZONE_ROW
+from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_NAMES
+from structpage.engines import Engine
+from structpage.errors import TraceError, must
+from structpage.machine import Machine
+from structpage.traces.capture import Capture
+from structpage.zones import ZONE_NAMES, Zone
+
+Recorded = dict[str, Any]
+
+
+def machine_of(
+    capture: Capture, placement: str | type = "side-table", *, engine: str | Engine | None = None
+) -> Machine:
+    """Return a machine in the state that a capture's kernel was in at the first stop.
+
+    Raises:
+        TraceError: the capture lacks something of it.
+
+    Cost: O(frames of the zones' span) virtual, O(free blocks) resident.
+
+    """
+    try:
+        return _built(capture, placement, engine)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        rule = "free lists with zones, counters and per-CPU lists"
+        raise TraceError(must(f"capture {capture.name}", rule, f"{type(error).__name__} {error}")) from error
+
+
+def recorded_zones(lists: Recorded) -> dict[Zone, Recorded]:
+    """Return the populated zones of a capture's free lists, and what is recorded of each."""
+    zones: dict[Zone, Recorded] = {}
+    for node in lists["nodes"]:
+        for zone in node["zones"]:
+            if zone["present"]:
+                start = zone["start_pfn"]
+                zones[Zone(zone["name"], start, start + zone["spanned"], node["node"])] = zone
+    return zones
+
+
+def _built(capture: Capture, placement: str | type, engine: str | Engine | None) -> Machine:
+    zones = recorded_zones(capture.before)
+    cpus = max(len(zone["pcp"]) for zone in zones.values())
+    thresholds = _thresholds(capture.proc.get("before/zoneinfo", ""))
+    kernel = ".".join(capture.kernel.split(".")[:2])
+    frames = max(zone.end for zone in zones)
+    machine = Machine(
+        frames, placement, kernel=kernel, zones=zones, cpus=cpus, engine=engine, stamp="head"
+    )
+    for zone, recorded in zones.items():
+        _fill_zone(machine, zone, recorded, thresholds.get((zone.node, zone.name), 0))
+    return machine
+
+
+def _fill_zone(machine: Machine, zone: Zone, recorded: Recorded, threshold: int) -> None:
+    row = machine.words("zone_rows")[zone.number * ZONE_ROW :][:ZONE_ROW]
+    row[zonetable.MANAGED] = recorded["managed"]
+    row[zonetable.MIN : zonetable.HIGH + 1] = recorded["watermark"][:3]
+    row[zonetable.BOOST] = recorded["watermark_boost"]
+    row[zonetable.FREE] = recorded["nr_free_pages_counter"]
+    row[zonetable.HIGHATOMIC_PAGES] = recorded["nr_reserved_highatomic"]
+    row[zonetable.THRESHOLD] = threshold
+    row[zonetable.RESERVE : zonetable.RESERVE + len(ZONE_NAMES)] = _reserves(recorded["lowmem_reserve"])
+    blocks = machine.machine.percpu.zone_lists.blocks
+    first = recorded["pageblock_first"]
+    for place, mt in enumerate(recorded["pageblocks"]):
+        blocks.set_type(first + place << blocks.order, zone.number, MOVABLE if mt is None else mt)
+    for area in recorded["free_area"]:
+        for name, pfns in area["lists"].items():
+            for pfn in pfns:
+                machine.core.place(pfn, area["order"], zone.number << LANE_SHIFT | TYPE_NAMES.index(name))
+    for cpu in recorded["pcp"]:
+        _fill_percpu(machine, zone.number, cpu)
+
+
+def _fill_percpu(machine: Machine, zone: int, recorded: Recorded) -> None:
+    lists = machine.machine.percpu
+    at = zone * machine.cpus + recorded["cpu"]
+    row = machine.words("percpu")[at * SET_ROW :][:SET_ROW]
+    row[percpu.COUNT], row[percpu.HIGH_MARK] = recorded["count"], recorded["high"]
+    row[percpu.BATCH], row[percpu.FACTOR] = recorded["batch"], recorded["free_factor"]
+    machine.words("drift")[at] = recorded["nr_free_pages_diff"]
+    for place, (pfns, types) in enumerate(zip(recorded["lists"], recorded["mt"], strict=True)):
+        for pfn, mt in zip(pfns, types, strict=True):
+            machine.core.memmap.mark_pcp(pfn, lists.order_of(place), zone << LANE_SHIFT | mt)
+            machine.core.lists.push_back(lists.base + at * LISTS + place, pfn)
+
+
+def _reserves(recorded: list[int]) -> list[int]:
+    # By our zone numbers, which have a place for HighMem: a request for it goes to Normal where there is none.
+    reserves = list(recorded) + recorded[-1:] * (len(ZONE_NAMES) - 1 - len(recorded))
+    return [*reserves[:3], reserves[2], *reserves[3 : len(ZONE_NAMES) - 1]]
+
+
+def _thresholds(zoneinfo: str) -> dict[tuple[int, str], int]:
+    # The vmstat threshold of each zone.
+    found = {}
+    for node, name, rest in re.findall(r"^Node (\d+), zone +(\S+)\n((?:(?!Node ).*\n)*)", zoneinfo, re.M):
+        threshold = re.search(r"vm stats threshold: (\d+)", rest)
+        if threshold:
+            found[int(node), name] = int(threshold[1])
+    return found
+
+
+def same_lists(machine: Machine, lists: Recorded) -> bool:
+    """Whether all free lists of a machine are those of a recorded kernel, block for block in their order."""
+    for zone, recorded in recorded_zones(lists).items():
+        for area in recorded["free_area"]:
+            for mt, name in enumerate(TYPE_NAMES):
+                found = machine.free_list(area["order"], zone=zone.name, node=zone.node, migratetype=mt)
+                if found != area["lists"].get(name, []):
+                    return False
+    return True
+
+
+def same_percpu(machine: Machine, lists: Recorded) -> bool:
+    """Whether all per-CPU lists, and what their blocks are to be freed to, are those of a recorded kernel."""
+    return all(
+        percpu_lists(machine, zone, cpu["cpu"]) == cpu["lists"]
+        for zone, recorded in recorded_zones(lists).items()
+        for cpu in recorded["pcp"]
+    )
+
+
+def percpu_lists(machine: Machine, zone: Zone, cpu: int) -> list[list[int]]:
+    """Return the lists of a CPU and zone, each from head to tail."""
+    base = machine.machine.percpu.base + (zone.number * machine.cpus + cpu) * LISTS
+    return [_walk(machine, base + place) for place in range(LISTS)]
+
+
+def _walk(machine: Machine, lst: int) -> list[int]:
+    pfns, pfn = [], machine.lists.first(lst)
+    while pfn >= 0:
+        pfns.append(pfn)
+        pfn = machine.lists.next(lst, pfn)
+    return pfns
+
+
+def same_counts(machine: Machine, lists: Recorded) -> bool:
+    """Whether the numbers of free blocks by zone and order, as in buddyinfo, are those of a recorded kernel."""
+    recorded = recorded_zones(lists)
+    told = [[area["nr_free"] for area in recorded[zone]["free_area"]] for zone in sorted(recorded, key=_number)]
+    return bool(np.array_equal(machine.free_counts_by_zone, told))
+
+
+def _number(zone: Zone) -> int:
+    return zone.number
