@@ -30,6 +30,8 @@ from structpage.fidelity.records import Records, records_of
 SOURCES: Final = ("hints", "kmem")
 """Which events requests are made from: kmem's alone, or the kprobes' too."""
 
+PAGEBLOCK_ORDER: Final = 9
+
 _TRACED, _TAKEN, _RETURNED = range(3)
 
 
@@ -67,6 +69,10 @@ class Asked:
     """Number of slots that the rows name."""
     hints: dict[str, int]
     """How many rows of each kind came from kprobes; and how often the node asked for was read off the answer."""
+
+    def take(self, index: NDArray[np.intp]) -> Asked:
+        """Return the same requests in another order."""
+        return Asked(self.rows.take(index), self.records.take(index), self.slots, self.hints)
 
 
 def asked_of(capture: Capture, source: str = "hints", engine: str | Engine | None = None) -> Asked:
@@ -135,12 +141,25 @@ def _page_rows(capture: Capture, probes: Probes | None, engine: str | Engine | N
     at[traced], expected[traced] = asked.gfp[index][traced], asked.pfn[index][traced]
     arg[traced] = _node_of(capture, asked.pfn[index][traced])
     kind[taken], at[taken] = script.ISOLATE, asked.pfn[index][taken]
+    arg[taken] = _may_be_searched(asked.pfn[index][taken])
     back = ((what == FREE) | (what == RELEASE)) & (source[index] == _RETURNED)
     kind[back], arg[back] = script.PUT_BACK, asked.migratetype[index][back]
     where = event[index]
     cpu = events.cpu[where].astype(np.int64)
     rows = Rows(kind, size, slot, at, cpu, arg, np.zeros_like(kind), where, expected)
     return _in_order([rows, _unpaired(events, asked, event, source, index, what)]), slots
+
+
+def _may_be_searched(pfn: Column) -> Column:
+    # Which of the blocks that were taken by their address, in turn, may have been found by a search of the lists: 1
+    # for each that does not go on with a scan of its pageblock, nor begins one around the block found before.
+    searched: list[int] = []
+    before = -1
+    for one in pfn.tolist():
+        within = before >= 0 and one >> PAGEBLOCK_ORDER == before >> PAGEBLOCK_ORDER
+        searched.append(0 if within and (one > before or searched[-1]) else 1)
+        before = one
+    return np.array(searched, np.int64)
 
 
 def _unpaired(

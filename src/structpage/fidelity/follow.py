@@ -58,6 +58,8 @@ class Followed(NamedTuple):
     removals: int
     """Blocks off the zones' lists that were predicted rightly."""
     fallbacks: int
+    moved: Column
+    """The first frame that each prediction moved on or off a zone's lists, -1 if none."""
 
 
 class _Copies:
@@ -96,10 +98,12 @@ class _Follower:
         self.stop = int(resynchronise)
         count = len(asked.rows.kind)
         self.where = np.full(asked.slots + 1, NO_MEMORY, np.int64)
-        self.answers, self.made = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.answers, self.made, self.moved = np.zeros((3, count), np.int64)
         self.tally = np.zeros(3, np.int64)
         self.misses: list[int] = []
         self.first: Miss | None = None
+        taken = np.flatnonzero((asked.rows.kind == script.ISOLATE) & (asked.rows.arg > 0))
+        self.searched = int(taken[0]) if len(taken) else -1
 
     def run(self) -> Followed:
         count = len(self.answers)
@@ -121,9 +125,8 @@ class _Follower:
             elif done == end < count:
                 self.copies.save()
                 saved, size = done, min(2 * size, AT_ONCE)
-        return Followed(
-            self.answers, self.made, self.misses, self.first, int(self.tally[script.REMOVALS]), int(self.tally[script.FALLBACKS])
-        )
+        _, removals, fallbacks = self.tally.tolist()
+        return Followed(self.answers, self.made, self.misses, self.first, removals, fallbacks, self.moved)
 
     def _run(self, start: int, end: int) -> int:
         while start < end:
@@ -135,6 +138,7 @@ class _Follower:
                 self.records.bound[start:],
                 self.records.pairs,
                 self.made[start:end],
+                self.moved[start:end],
                 self.tally,
             )
             start += self.machine.engine.run(script.follow, self.machine.machine, columns, written, self.stop)
@@ -165,4 +169,5 @@ class _Follower:
 
     def _repair(self, resync: Resync, row: int) -> None:
         columns = tuple(int(column[row]) for column in self.rows.columns())
+        resync.compacted = self.searched >= 0 and row > self.searched
         resync.act(columns, self.records.of(row), int(self.rows.expected[row]))

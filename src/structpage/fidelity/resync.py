@@ -2,7 +2,8 @@
 
 The per-CPU lists are made exactly those of the kernel, and so are the free frames. Where a block stood on a free list
 no event tells: a block that the kernel took is taken from wherever it is, and what is left of it goes to the heads of
-the lists, as in a split.
+the lists, as in a split. Once compaction was at work a list that begins wrongly was turned by a search of it that found
+nothing (`move_freelist_head`), so it is turned to the block that the kernel took.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Any
 
 from structpage.core.buddy import MERGE_LIKELY
 from structpage.core.linux import script
+from structpage.core.linux.compaction import rotate_to
 from structpage.core.linux.gfp import migratetype
 from structpage.core.linux.percpu import BATCH, COUNT, FACTOR, HIGH_MARK, LISTS, SET_ROW, TYPES_KEPT
 from structpage.core.linux.tracepoints import CHANGED_AT, DRAINED, FELL_BACK, FOUND_ORDER_AT, ORDER_AT, REMOVED, TYPE_AT
 from structpage.core.linux.zonetable import RECLAIMING, ZONE_ROW
-from structpage.core.words import LANE_SHIFT, TYPE_MASK, UNMOVABLE
+from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_MASK, UNMOVABLE
 from structpage.errors import CorruptionError
 from structpage.machine import Machine
 
@@ -25,6 +27,9 @@ Record = tuple[int, int]
 
 class Resync:
     """Does recorded rows to a machine. `where` is the table of the slots' PFNs."""
+
+    compacted = False
+    """Whether compaction was at work."""
 
     def __init__(self, machine: Machine, where: Any) -> None:
         self.core: Any = machine.machine
@@ -95,6 +100,8 @@ class Resync:
                 if kept and lst not in refilled:
                     refilled.add(lst)
                     self._hidden(lst, -1, order, zone << LANE_SHIFT | mt)
+                if self.compacted:
+                    self._turn(pfn)
                 self._detach(pfn, order, cpu)
                 if kept:
                     self.memmap.mark_pcp(pfn, order, zone << LANE_SHIFT | mt)
@@ -169,6 +176,12 @@ class Resync:
                     self.blocks.free(pfn, order, zone, mt, MERGE_LIKELY, cpu)
 
     # Blocks wherever they are
+
+    def _turn(self, pfn: int) -> None:
+        # Make the free block that has a frame the first of its list.
+        head = self.buddy.head_of(pfn)
+        if head >= 0 and self.memmap.is_free_head(head) and self.memmap.list_type(head) in (MOVABLE, -1):
+            rotate_to(self.core, head, self.memmap.order_of(head), MOVABLE)
 
     def _own(self, pfn: int, order: int) -> None:
         # Make frames a block that somebody has.

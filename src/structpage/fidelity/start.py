@@ -56,7 +56,15 @@ def _built(capture: Capture, placement: str | type, engine: str | Engine | None)
     kernel = ".".join(capture.kernel.split(".")[:2])
     frames = max(zone.end for zone in zones)
     machine = Machine(
-        frames, placement, kernel=kernel, zones=zones, cpus=cpus, engine=engine, stamp="head"
+        frames,
+        placement,
+        kernel=kernel,
+        zones=zones,
+        cpus=cpus,
+        engine=engine,
+        stamp="head",
+        start="reserved",
+        last_resort=True,
     )
     for zone, recorded in zones.items():
         _fill_zone(machine, zone, recorded, thresholds.get((zone.node, zone.name), 0))

@@ -13,7 +13,7 @@ A request is a row of seven columns. `slot` names an allocation, so that a later
 `DRAIN_BATCH`   one batch of these
 `FOLD`          the free counters of `cpu`
 `BALANCE`       kswapd of node `slot` begins (`order` 1) or ends (0) to balance zones up to `arg`
-`ISOLATE`       the free block of `order` at PFN `at` goes to `slot`; with `arg` 1 after its list was turned to it
+`ISOLATE`       the free block of `order` at PFN `at` goes to `slot`; with `arg` 1 compaction may have searched for it
 `PUT_BACK`      the block of `order` that lies `at` frames into `slot` goes back, to the list of type `arg`
 ==============  =====================================================================================================
 
@@ -26,7 +26,8 @@ from collections.abc import Iterable
 
 from structpage.core.buddy import MERGE_LIKELY, TO_TAIL
 from structpage.core.buffers import Buffer
-from structpage.core.linux.isolation import isolate_free_block, put_back, rotate_to
+from structpage.core.linux.compaction import rotate_to, was_searched
+from structpage.core.linux.isolation import isolate_free_block, put_back
 from structpage.core.linux.machine import Machine
 from structpage.core.linux.percpu import BATCH, SET_ROW
 from structpage.core.linux.tracepoints import FELL_BACK, REMOVED
@@ -98,7 +99,7 @@ def isolate(machine: Machine, order: int, slot: int, pfn: int, cpu: int, turn: i
     where[slot] = NO_MEMORY
     if not (0 <= pfn < buddy.frames and buddy.memmap.is_free_block(pfn, order)):
         return REFUSED
-    if turn:
+    if turn and was_searched(machine, pfn, order):
         status = rotate_to(machine, pfn, order, MOVABLE)
         if status:
             return status
@@ -119,12 +120,14 @@ def follow(
     bound: Buffer,
     recorded: Buffer,
     made: Buffer,
+    moved: Buffer,
     tally: Buffer,
     stop: int,
 ) -> int:
     """Run the rows in order, each compared, when it is done, with what was recorded of it.
 
-    `answer[i]` becomes what `act` returned, `made[i]` the number of records it made; `recorded[2 * bound[i]]` up to `recorded[2 * bound[i + 1]]` are the records
+    `answer[i]` becomes what `act` returned, `made[i]` the number of records it made and `moved[i]` the
+    frame of the first, -1 if none; `recorded[2 * bound[i]]` up to `recorded[2 * bound[i + 1]]` are the records
     of row i as in `tracepoints`. With `stop` it ends after the first row that was not as recorded; that row counts in
     no tally then. Returns the number of rows run.
     """
@@ -136,6 +139,7 @@ def follow(
         hint[0] = row[6]
         answer[i] = act(machine, row, where)
         made[i] = entry[0] >> 1
+        moved[i] = entry[1] if entry[0] > 1 else -1
         first = 2 * bound[i]
         records = 2 * bound[i + 1] - first
         right = expected[i] in (UNTOLD, answer[i]) and answer[i] >= NO_MEMORY and entry[0] == records + 1
