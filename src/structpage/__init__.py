@@ -19,6 +19,8 @@ _NAMES = {
     "Zone": "zones",
     # Allocators
     "BuddyAllocator": "allocator",
+    "Machine": "machine",
+    "Tuning": "sizing",
     "placement_names": "placing",
     "Placement": "core.buffers",
     "Declaration": "core.buffers",
@@ -121,6 +123,7 @@ if TYPE_CHECKING:
     from structpage.experiments.verdict import observe as observe
     from structpage.experiments.workload import Workload as Workload
     from structpage.frames import FrameMemory as FrameMemory
+    from structpage.machine import Machine as Machine
     from structpage.owners import Owner as Owner
     from structpage.pages import Page as Page
     from structpage.pages import PageArray as PageArray
@@ -128,6 +131,7 @@ if TYPE_CHECKING:
     from structpage.replay import Replay as Replay
     from structpage.request import Requests as Requests
     from structpage.request import requests as requests
+    from structpage.sizing import Tuning as Tuning
     from structpage.streaming import replay_stream as replay_stream
     from structpage.traces import Capture as Capture
     from structpage.traces import Events as Events

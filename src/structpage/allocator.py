@@ -21,7 +21,7 @@ from structpage.engines import Engine
 from structpage.errors import InvalidArgument, InvalidFree, OutOfMemory, must
 from structpage.frames import FrameMemory
 from structpage.pages import PageArray
-from structpage.refusal import corruption, why_no_block, why_not_allocated, why_not_free, why_not_reserved
+from structpage.refusal import why_no_block, why_not_allocated, why_not_free, why_not_reserved
 from structpage.state import AllocatorState
 from structpage.zones import Zone, last_of_nodes
 
@@ -318,18 +318,8 @@ class BuddyAllocator(AllocatorState):
 
         return replay(self, requests, every=every)
 
-    def check(self) -> None:
-        """Verify every invariant from the words, lists and counts; raises `CorruptionError`. O(frames)."""
-        from structpage.check import check
-
-        check(self)
-
     # Arguments and statuses
 
     def _largest(self) -> str:
         orders = np.flatnonzero(self.free_counts)
         return f"with none above order {orders[-1]}" if len(orders) else "exhausted"
-
-    def _raise_if(self, status: int) -> None:
-        if status == CORRUPT:
-            raise corruption(self)

@@ -3,11 +3,12 @@
 The words are read as arrays, every list is walked both ways, the counts are recounted, and all of them
 are held against each other. The first thing wrong is raised as a `CorruptionError` that says zone, list,
 PFN, field, expected and found. Lists are bounded by the number of frames, so a cycle ends the walk.
+What a machine has more than free lists is held against them in `structpage.machine_check`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from structpage.errors import CorruptionError
 from structpage.zones import zone_name
 
 if TYPE_CHECKING:
-    from structpage.allocator import BuddyAllocator
+    from structpage.state import AllocatorState
 
 Tags = npt.NDArray[np.uint8]
 Pfns = npt.NDArray[np.int64]
@@ -26,6 +27,8 @@ STEP = 1 << 20
 """Frames whose tags are looked at together."""
 Listed = dict[int, tuple[int, int, int]]
 """PFN of a listed block to the zone, order and type of its list."""
+STATES = {"free": "is_free_head", "pcp": "is_pcp_head"}
+"""States of blocks that are on lists, and what of the memmap tells them."""
 
 
 def list_name(index: int, orders: int) -> str:
@@ -39,8 +42,11 @@ def zone_title(zone: int) -> str:
     return f"{zone_name(zone)} of node {zone // ZIDS}"
 
 
-def check(buddy: BuddyAllocator) -> None:
-    """Verify every invariant of an allocator; raises `CorruptionError`. O(frames + blocks)."""
+def check(buddy: AllocatorState) -> Listed:
+    """Verify every invariant of an allocator, and return the free blocks; raises `CorruptionError`.
+
+    O(frames + blocks).
+    """
     tags = buddy.pages.tag
     _check_tags(tags)
     _check_deferred(buddy, tags)
@@ -53,6 +59,7 @@ def check(buddy: BuddyAllocator) -> None:
     _check_merged(buddy, listed)
     for consumer in buddy.consumers:
         consumer.check()
+    return listed
 
 
 def _check_tags(tags: Tags) -> None:
@@ -67,7 +74,7 @@ def _where(tags: Tags, wanted: list[int], *, invert: bool = False) -> Pfns:
     return np.concatenate([np.flatnonzero(np.isin(tags[at : at + STEP], wanted, invert=invert)) + at for at in parts])
 
 
-def _check_deferred(buddy: BuddyAllocator, tags: Tags) -> None:
+def _check_deferred(buddy: AllocatorState, tags: Tags) -> None:
     """What a zone was not handed over is all that exists of it from some frame on, and its words are zeros."""
     for zone in buddy.zones:
         ranges = buddy.deferred_ranges(zone)
@@ -96,51 +103,65 @@ class Place(NamedTuple):
         return CorruptionError(field, expected, found, zone=self.zone, list=self.list, pfn=pfn)
 
 
-def _check_list(buddy: BuddyAllocator, index: int, listed: Listed) -> None:
+def _check_list(buddy: AllocatorState, index: int, listed: Listed) -> None:
     lane, order = divmod(index, buddy.core.orders)
     zone, mt = lane >> LANE_SHIFT, lane & TYPE_MASK
     place = Place(zone_title(zone), list_name(index, buddy.core.orders))
-    memmap, lists = buddy.core.memmap, buddy.lists
-    walked: list[int] = []
+    for pfn in walk(buddy, index, place, "free", order, listed):
+        listed[pfn] = (zone, order, mt)
+        _check_fields(buddy, pfn, zone, mt, place)
+
+
+def walk(buddy: AllocatorState, index: int, place: Place, state: str, order: int, listed: Collection[int]) -> list[int]:
+    """Return the PFNs on a list, head to tail, whose blocks are all in a state, of an order, and on no list before.
+
+    Its links back are walked too, where the placement has any.
+    """
+    lists, at_head = buddy.lists, getattr(buddy.core.memmap, STATES[state])
+    walked: dict[int, None] = {}
     pfn = lists.first(index)
     while pfn != -1:
         if not 0 <= pfn < buddy.pages.frames:
-            last = walked[-1] if walked else None
+            last = next(reversed(walked), None)
             raise place.broken("next", "a frame or a list head", _raw(pfn), last)
-        if not memmap.is_free_head(pfn):
-            raise place.broken("state", "free", buddy.pages.state(pfn), pfn)
-        if memmap.order_of(pfn) != order:
-            raise place.broken("order", order, memmap.order_of(pfn), pfn)
-        if pfn in listed:
+        if not at_head(pfn):
+            raise place.broken("state", state, buddy.pages.state(pfn), pfn)
+        if buddy.core.memmap.order_of(pfn) != order:
+            raise place.broken("order", order, buddy.core.memmap.order_of(pfn), pfn)
+        if pfn in listed or pfn in walked:
             raise place.broken("list membership", "one list, once", "a second time", pfn)
-        listed[pfn] = (zone, order, mt)
-        walked.append(pfn)
+        walked[pfn] = None
         pfn = lists.next(index, pfn)
-    _check_fields(buddy, walked, zone, mt, place)
+    pfns = list(walked)
     if hasattr(lists, "prev") and hasattr(lists, "last"):
-        _check_backwards(buddy, index, walked, place)
+        _check_backwards(buddy, index, pfns, place)
+    return pfns
 
 
 def _raw(status: int) -> str:
     return "a link outside the memory" if status < 0 else str(status)
 
 
-def _check_fields(buddy: BuddyAllocator, walked: list[int], zone: int, mt: int, place: Place) -> None:
+def _check_fields(buddy: AllocatorState, pfn: int, zone: int, mt: int, place: Place) -> None:
+    check_zone(buddy, pfn, zone, place)
+    if buddy.pages.layout.words == 2 and buddy.pages[pfn].migratetype != mt:
+        raise place.broken("migratetype", mt, buddy.pages[pfn].migratetype, pfn)
+
+
+def check_zone(buddy: AllocatorState, pfn: int, zone: int, place: Place) -> None:
+    """Verify that a listed block lies in the zone of its list, and that its word says so."""
     core = buddy.core
-    for pfn in walked:
-        if not core.zone_start[zone] <= pfn < core.zone_end[zone]:
-            found = core.zone_at(pfn)
-            raise place.broken("zone", place.zone, zone_name(found) if found >= 0 else "none", pfn)
-        if buddy.pages.layout.words == 2:
-            page = buddy.pages[pfn]
-            word_zone = (page.node or 0) * ZIDS + buddy.pages.layout.field("zid").get(page.words[0])
-            if word_zone != zone:
-                raise place.broken("zone", place.zone, f"{page.zone} of node {page.node}", pfn)
-            if page.migratetype != mt:
-                raise place.broken("migratetype", mt, page.migratetype, pfn)
+    if not core.zone_start[zone] <= pfn < core.zone_end[zone]:
+        found = core.zone_at(pfn)
+        raise place.broken("zone", place.zone, zone_name(found) if found >= 0 else "none", pfn)
+    if buddy.pages.layout.words == 2:
+        page = buddy.pages[pfn]
+        word_zone = (page.node or 0) * ZIDS + buddy.pages.layout.field("zid").get(page.words[0])
+        if word_zone != zone:
+            raise place.broken("zone", place.zone, f"{page.zone} of node {page.node}", pfn)
 
 
-def _check_backwards(buddy: BuddyAllocator, index: int, walked: list[int], place: Place) -> None:
+def _check_backwards(buddy: AllocatorState, index: int, walked: list[int], place: Place) -> None:
     pfn, after = buddy.lists.last(index), None
     for expected in reversed(walked):
         if pfn != expected:
@@ -150,7 +171,7 @@ def _check_backwards(buddy: BuddyAllocator, index: int, walked: list[int], place
         raise place.broken("prev", "the list's head", _raw(pfn), pfn if after is None else after)
 
 
-def _check_listed(buddy: BuddyAllocator, heads: Pfns, orders: npt.NDArray[np.int16], listed: Listed) -> None:
+def _check_listed(buddy: AllocatorState, heads: Pfns, orders: npt.NDArray[np.int16], listed: Listed) -> None:
     for pfn, order in zip(heads.tolist(), orders.tolist(), strict=True):
         if pfn not in listed:
             zone = buddy.core.zone_at(pfn)
@@ -158,7 +179,7 @@ def _check_listed(buddy: BuddyAllocator, heads: Pfns, orders: npt.NDArray[np.int
             raise CorruptionError("list membership", "one list", "none", zone=name, list=f"order {order}", pfn=pfn)
 
 
-def _check_counts(buddy: BuddyAllocator, listed: Listed) -> None:
+def _check_counts(buddy: AllocatorState, listed: Listed) -> None:
     orders = buddy.core.orders
     counted = [0] * (buddy.core.zones * orders)
     for zone, order, _ in listed.values():
@@ -169,12 +190,12 @@ def _check_counts(buddy: BuddyAllocator, listed: Listed) -> None:
             raise CorruptionError("nr_free", counted[index], found, zone=name, list=f"order {index % orders}")
 
 
-def _blocks(buddy: BuddyAllocator, tags: Tags) -> tuple[Pfns, Pfns]:
+def _blocks(buddy: AllocatorState, tags: Tags) -> tuple[Pfns, Pfns]:
     heads = _where(tags, [TAGS[state] for state in ("allocated", "pcp", "slab", "free")] + [TAGS["free"] | 2])
     return heads, buddy.pages.layout.field("order").get(buddy.pages.allocator[heads]).astype(np.int64)
 
 
-def _check_blocks(buddy: BuddyAllocator, tags: Tags) -> None:
+def _check_blocks(buddy: AllocatorState, tags: Tags) -> None:
     """Blocks are aligned, within their zone, and do not overlap; tails say their head's facts."""
     heads, orders = _blocks(buddy, tags)
     sizes = np.int64(1) << orders
@@ -200,7 +221,7 @@ def _first(heads: Pfns, orders: Pfns, bad: npt.NDArray[np.bool_]) -> Iterator[tu
         yield int(heads[index]), int(orders[index])
 
 
-def _check_tails(buddy: BuddyAllocator, tags: Tags, heads: Pfns, sizes: Pfns) -> None:
+def _check_tails(buddy: AllocatorState, tags: Tags, heads: Pfns, sizes: Pfns) -> None:
     tails = _where(tags, [TAGS["tail"]])
     if not len(tails):
         return
@@ -224,7 +245,7 @@ def _check_tails(buddy: BuddyAllocator, tags: Tags, heads: Pfns, sizes: Pfns) ->
         raise CorruptionError("owner", int(of_head[at]), int(owner[at]), pfn=int(tails[at]))
 
 
-def _owners(buddy: BuddyAllocator, pfns: Pfns) -> npt.NDArray[np.uint64]:
+def _owners(buddy: AllocatorState, pfns: Pfns) -> npt.NDArray[np.uint64]:
     # The owner references, kind and owner, of allocated heads and tails.
     layout, words = buddy.pages.layout, buddy.pages.words
     kind, owner = layout.field("owner_kind"), layout.field("owner")
@@ -232,10 +253,10 @@ def _owners(buddy: BuddyAllocator, pfns: Pfns) -> npt.NDArray[np.uint64]:
     return references >> np.uint64(kind.shift)
 
 
-def _check_merged(buddy: BuddyAllocator, listed: Listed) -> None:
+def _check_merged(buddy: AllocatorState, listed: Listed) -> None:
     for pfn, (zone, order, mt) in listed.items():
         other = listed.get(pfn ^ (1 << order))
-        if order < buddy.max_order and other is not None and other[:2] == (zone, order):
+        if order < buddy.merged_below and other is not None and other[:2] == (zone, order):
             list_ = list_name(mt * buddy.core.orders + order, buddy.core.orders)
             name = zone_title(zone)
             found = f"both it and PFN {pfn ^ (1 << order)} free"

@@ -8,7 +8,6 @@ from structpage.errors import CorruptionError, must
 from structpage.pages import Page, PageArray
 
 if TYPE_CHECKING:
-    from structpage.allocator import BuddyAllocator
     from structpage.state import AllocatorState
 
 
@@ -65,10 +64,10 @@ def _described(page: Page) -> str:
     return f"inside the {page.state} block of order {page.order} at PFN {page.head}"
 
 
-def corruption(buddy: BuddyAllocator) -> CorruptionError:
+def corruption(state: AllocatorState) -> CorruptionError:
     """Return what `check()` finds; the core met a broken list or word."""
     try:
-        buddy.check()
+        state.check()
     except CorruptionError as error:
         return error
     return CorruptionError("list", "one whose blocks the words call free", "one that is broken")

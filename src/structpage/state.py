@@ -6,7 +6,7 @@ It has everything but the operations, which are in `structpage.allocator`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,18 @@ from structpage.core.buffers import Buffer, Memmap
 from structpage.core.memmap import OneWord, TwoWord
 from structpage.core.placements import BUILTIN
 from structpage.core.ranges import Ranges
+from structpage.core.status import CORRUPT
 from structpage.core.words import LANE_SHIFT, TAGS, TYPES, ZIDS
 from structpage.engines import Engine, engine_of
 from structpage.errors import CorruptionError, InvalidArgument, UnknownName, must
 from structpage.frames import FrameMemory
 from structpage.pages import PageArray
+from structpage.refusal import corruption
 from structpage.tables import html_table
 from structpage.zones import Zone, deferred_table, validated, zonelists
+
+if TYPE_CHECKING:
+    from structpage.consumers import Consumer
 
 MEMMAPS: dict[str, type[TwoWord] | type[OneWord]] = {"two-word": TwoWord, "one-word": OneWord}
 STAMPS = {"every": 1, "head": 0}
@@ -32,6 +37,8 @@ STAMPS = {"every": 1, "head": 0}
 
 class AllocatorState:
     """Memmap, lists and counts of a buddy allocator, and what they say. `BuddyAllocator` tells the parameters."""
+
+    consumers: tuple[Consumer, ...] = ()
 
     def __init__(
         self,
@@ -113,14 +120,17 @@ class AllocatorState:
         types = range(TYPES) if migratetype is None else (between("migratetype", migratetype, 0, TYPES - 1),)
         pfns: list[int] = []
         for mt in types:
-            lst = (index << LANE_SHIFT | mt) * self.core.orders + order
-            pfn = self.lists.first(lst)
-            while pfn >= 0 and len(pfns) <= self.pages.frames:
-                pfns.append(pfn)
-                pfn = self.lists.next(lst, pfn)
-            if pfn != -1:
-                found = "a cycle" if pfn >= 0 else "a link outside the memory"
-                raise CorruptionError("list", "one that ends at its head", found, zone=zone, list=f"order {order}")
+            pfns += self._walk((index << LANE_SHIFT | mt) * self.core.orders + order, zone, f"order {order}")
+        return pfns
+
+    def _walk(self, lst: int, zone: str | None, name: str) -> list[int]:
+        pfns, pfn = list[int](), self.lists.first(lst)
+        while pfn >= 0 and len(pfns) <= self.pages.frames:
+            pfns.append(pfn)
+            pfn = self.lists.next(lst, pfn)
+        if pfn != -1:
+            found = "a cycle" if pfn >= 0 else "a link outside the memory"
+            raise CorruptionError("list", "one that ends at its head", found, zone=zone, list=name)
         return pfns
 
     @property
@@ -159,6 +169,21 @@ class AllocatorState:
     def metadata_bytes(self) -> int:
         """Bytes of everything but the frames themselves: memmap, links, heads, counts."""
         return sum(words.nbytes for words in self.buffers.values())
+
+    @property
+    def merged_below(self) -> int:
+        """The order below which no two free buddies are ever left apart."""
+        return self.max_order
+
+    def check(self) -> None:
+        """Verify every invariant from the words, lists and counts; raises `CorruptionError`. O(frames)."""
+        from structpage.check import check
+
+        check(self)
+
+    def _raise_if(self, status: int) -> None:
+        if status == CORRUPT:
+            raise corruption(self)
 
     def explain(self) -> str:
         """Return a picture of the state: blocks, words and lists; for small memories and lessons."""

@@ -6,7 +6,7 @@ Device 5 (Linux 6.1, include/linux/mmzone.h, `enum zone_type`, with everything c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -98,17 +98,51 @@ def _validate(zone: Zone, frames: int) -> None:
             raise InvalidArgument(must(f"hole of zone {zone.name}", "a range of its frames", f"[{start}, {end})"))
 
 
-def zonelists(zones: Sequence[Zone], wanted: int, slots: int) -> npt.NDArray[np.int64]:
+def x86_64_zones(frames: int) -> tuple[Zone, ...]:
+    """Return the zones that x86-64 cuts a memory without holes into: DMA to 16 MiB, DMA32 to 4 GiB, Normal."""
+    bounds = (("DMA", 0, 1 << 12), ("DMA32", 1 << 12, 1 << 20), ("Normal", 1 << 20, frames))
+    return tuple(Zone(name, start, min(end, frames)) for name, start, end in bounds if start < frames)
+
+
+def node_orders(
+    nodes: Collection[int], with_cpus: Collection[int], distance: Sequence[Sequence[int]] | None = None
+) -> dict[int, list[int]]:
+    """Return for each node, ascending, the nodes to try: itself, then the others by distance.
+
+    `distance[a][b]` is as firmware tells it, 10 for a node itself; without it all others are at 20. Of nodes equally
+    far, those without CPUs come first, then those that are first choice of fewer nodes so far, then the next one up.
+    Followed: Linux 6.1 mm/page_alloc.c, `find_next_best_node` and `build_zonelists`.
+    """
+    load = dict.fromkeys(nodes, 0)
+    orders: dict[int, list[int]] = {}
+    for node in sorted(nodes):
+        far = {other: 20 if distance is None else distance[node][other] for other in nodes}
+        order, last = [node], distance[node][node] if distance is not None else 10
+        left = sorted(set(nodes) - {node})
+        while left:
+            best = min(left, key=lambda other: (far[other] + (other < node) + (other in with_cpus), load[other], other))
+            load[best] += far[best] != last
+            last = far[best]
+            left.remove(best)
+            order.append(best)
+        orders[node] = order
+    return orders
+
+
+def zonelists(
+    zones: Sequence[Zone], wanted: int, slots: int, orders: Mapping[int, Sequence[int]] | None = None
+) -> npt.NDArray[np.int64]:
     """Return for each of `wanted` zone numbers the zones to try, a row of `slots` + 1 each, ended by -1.
 
-    The wanted node's zones from the wanted one down, then those of the other nodes by distance; here the
-    distance of nodes is that of their numbers (Linux 6.1, mm/page_alloc.c, `build_zonelists`).
+    The wanted node's zones from the wanted one down, then those of the other nodes, in the order of `orders`, or by
+    the distance of their numbers (Linux 6.1, mm/page_alloc.c, `build_zonelists`).
     """
     table = np.full((wanted, slots + 1), -1, np.int64)
     for slot in range(wanted):
         node, highest = divmod(slot, ZIDS)
+        place = {other: i for i, other in enumerate((orders or {}).get(node, ()))}
         usable = [zone for zone in zones if zone.zid <= highest]
-        usable.sort(key=lambda zone: (abs(zone.node - node), zone.node, -zone.zid))
+        usable.sort(key=lambda zone: (place.get(zone.node, 0), abs(zone.node - node), zone.node, -zone.zid))
         table[slot, : len(usable)] = [zone.number for zone in usable]
     return table.ravel()
 

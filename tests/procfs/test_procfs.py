@@ -154,6 +154,9 @@ MESSAGES = {
         (" 62 ", "-62 ", f"word of line 4 must be {NUMBER}, not '-62'"),
         (" 62 ", ">62 ", f"word of line 4 must be {NUMBER}, not '>62'"),
         (" 62 ", "9" * 20 + " ", f"word of line 4 must be {NUMBER}, not '99999999999999999999'"),
+        (" 62 ", "9" * 5000 + " ", f"word of line 4 must be {NUMBER}, not '{'9' * 60}'"),
+        (" 62 ", "6\u00b2 ", f"word of line 4 must be {NUMBER}, not '6\u00b2'"),
+        ("DMA ", "DMA\n", "line 1 must be a row with values, not 'Node 0, zone      DMA'"),
         ("1, zone", "1, zoo", "line 4 must be a row of Node, zone, not "
          "'Node 1, zoo   Normal    901    826    584    518    244    1'"),
         (" 62 ", "", "line 4 must be a row of 11 values, not "
@@ -166,6 +169,10 @@ MESSAGES = {
     "pagetypeinfo": [
         ("block:  512", "block:  511", "line 2 from column 21 must be '2\\n', not '1\\n'"),
         ("order: 9", "order: 64", "word of line 1 must be a number from 0 to 63, not '64'"),
+        ("      2     31 \n", "      2 \n", "line 11 must be a row of 11 values, not "
+         "'Node    0, zone    DMA32, type      Movable      4      3   '"),
+        ("   118            0 ", "   118 ", "line 23 must be a row of 5 values, not "
+         "'Node 0, zone    DMA32            2          118            0'"),
         ("\n\nFree", "\nFree", "line 3 must be blank, not "
          "'Free pages count per migrate type at order       0      1   '"),
         ("e      Movable", "e      Movible", "word of line 6 must be one of Unmovable, Movable, Reclaimable, "
@@ -197,6 +204,13 @@ def test_a_message_tells_the_line(kind, old, new, message):
     assert old in text
     with pytest.raises(TraceError, match=says(message)):
         parse(kind, text.replace(old, new, 1))
+
+
+def test_pagetypeinfo_has_a_zone():
+    text = sample("pagetypeinfo").partition("Node")[0] + "\nNumber of blocks type     Unmovable \n"
+    message = "line 6 must be of the types that each zone has above, not 'Number of blocks type     Unmovable '"
+    with pytest.raises(TraceError, match=says(message)):
+        parse("pagetypeinfo", text)
 
 
 def test_the_public_names_are_a_reader_and_a_printer_of_each_file():

@@ -8,9 +8,9 @@ from test_archive import CAPTURE
 from trace_text import PREFIX, capture_folder, read
 
 from structpage.errors import InvalidArgument, TraceError
+from structpage.gfp import zones_wanted
 from structpage.request import ALLOC, FREE, RELEASE, SPLIT
 from structpage.traces import read_capture, requests_from
-from structpage.traces.gfp import zones_wanted
 from structpage.traces.held import held_frames
 
 NAMES = ("ALLOC", "FREE", "SPLIT", "RELEASE")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 
+from structpage.gfp import format_gfp
 from structpage.traces import Events, read_trace
 from structpage.traces.events import ABSENT, COLUMNS
-from structpage.traces.gfp import format_gfp
 
 PREFIX = "            init-122     [000] d..3.     8.822809: "
 ALLOC = PREFIX + (

@@ -8,3 +8,5 @@ REFUSED = -2
 """The frames are not in the state that the call needs; nothing was changed."""
 CORRUPT = -3
 """A list or a word is broken; what was reached before is changed."""
+BUSY = -4
+"""Frames of a range are in use, or may not be isolated; all is as before, but for the order of blocks on the lists."""

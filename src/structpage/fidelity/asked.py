@@ -12,20 +12,19 @@ counted: whether a theft retyped its pageblock, and the node that was asked for 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from structpage.core.linux import script
-from structpage.core.words import ZIDS
 from structpage.engines import Engine
-from structpage.request import ALLOC, FREE, RELEASE, SPLIT, Column
-from structpage.traces.capture import Capture
-from structpage.traces.events import MM_PAGE_ALLOC, MM_PAGE_FREE, Events
-from structpage.traces.pairing import PageEvents, Pairing
 from structpage.fidelity.probes import Probes
 from structpage.fidelity.records import Records, records_of
+from structpage.request import ALLOC, FREE, RELEASE, SPLIT, Column
+from structpage.traces.capture import Capture
+from structpage.traces.events import MM_PAGE_FREE, Events
+from structpage.traces.pairing import PageEvents, Pairing
 
 SOURCES: Final = ("hints", "kmem")
 """Which events requests are made from: kmem's alone, or the kprobes' too."""
@@ -96,6 +95,8 @@ def asked_of(capture: Capture, source: str = "hints", engine: str | Engine | Non
     hints: dict[str, int] = {}
     if probes is not None:
         more, slots = _probe_rows(probes, slots)
+        for drain in ("drainz", "drainzp"):
+            more[drain] = more[drain]._replace(slot=events.cpu[more[drain].event].astype(np.int64))
         more["bal"] = more["bal"]._replace(slot=_node_of_cpu(rows)[more["bal"].cpu])
         parts += more.values()
         hints = {kind: len(part.kind) for kind, part in more.items() if len(part.kind)}
@@ -233,14 +234,14 @@ def _matches(begun: Column, pfn: Column, event: Column, committed: Column) -> tu
 def _probe_rows(probes: Probes, slots: int) -> tuple[dict[str, Rows], int]:
     # What only kprobes show: counters folded, drains, kswapd, and bulk allocations with slots of their own.
     bulk = probes.bulk()
-    first = slots + np.cumsum(bulk.count) - bulk.count
+    first = slots + np.cumsum(bulk.pages) - bulk.pages
     return {
         "vmfold": _rows(script.FOLD, probes.events, probes.rows("vmfold")),
         "drainz": _rows(script.DRAIN, probes.events, *probes.drains("drainz")),
         "drainzp": _rows(script.DRAIN_BATCH, probes.events, *probes.drains("drainzp")),
         "bal": _rows(script.BALANCE, probes.events, *probes.balances()),
-        "bulk": _rows(script.BULK, probes.events, bulk.event, bulk.node, None, bulk.count, first, bulk.gfp),
-    }, slots + int(bulk.count.sum())
+        "bulk": _rows(script.BULK, probes.events, bulk.event, bulk.node, None, bulk.pages, first, bulk.gfp),
+    }, slots + int(bulk.pages.sum())
 
 
 def _rows(
@@ -255,7 +256,10 @@ def _rows(
 ) -> Rows:
     none = np.zeros(len(event), np.int64)
     here = events.cpu[event].astype(np.int64)
-    columns: list[Any] = [none if column is None else column.astype(np.int64) for column in (order, slot, at)]
-    where = here if cpu is None else cpu.astype(np.int64)
-    tail = (none if arg is None else arg.astype(np.int64), none, event, none + script.UNTOLD)
-    return Rows(none + kind, *columns, where, *tail)
+
+    def filled(column: Column | None) -> Column:
+        return none if column is None else column.astype(np.int64)
+
+    cpus = here if cpu is None else filled(cpu)
+    untold = none + script.UNTOLD
+    return Rows(none + kind, filled(order), filled(slot), filled(at), cpus, filled(arg), none, event, untold)

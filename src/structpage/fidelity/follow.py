@@ -19,30 +19,17 @@ from numpy.typing import NDArray
 from structpage.core.linux import script
 from structpage.core.linux.tracepoints import FELL_BACK, REMOVED
 from structpage.core.status import NO_MEMORY
-from structpage.fidelity.asked import Asked, Rows
-from structpage.fidelity.records import Records
+from structpage.fidelity.asked import Asked
+from structpage.fidelity.explain import explain
 from structpage.fidelity.resync import Resync
 from structpage.machine import Machine
 from structpage.request import Column
+from structpage.traces.events import Events
 
 AT_ONCE = 1 << 15
 """Most rows between two copies of the machine, once one was wrong."""
 CAUTIOUS = 1 << 8
 """Rows before the first copy after a wrong one."""
-
-
-class Miss(NamedTuple):
-    """A row that was predicted wrongly."""
-
-    row: int
-    predicted: int
-    """The PFN, or a status."""
-    expected: int
-    """What the kernel answered, `UNTOLD` if the row has no answer."""
-    made: list[tuple[int, int]]
-    """The records that the machine made."""
-    recorded: list[tuple[int, int]]
-    """The records that the kernel made."""
 
 
 class Followed(NamedTuple):
@@ -54,7 +41,8 @@ class Followed(NamedTuple):
     """Number of records that each prediction made."""
     misses: list[int]
     """Rows that were predicted wrongly."""
-    first: Miss | None
+    stories: list[str]
+    """What the first of them was about, and the first whose answer was wrong if that is another."""
     removals: int
     """Blocks off the zones' lists that were predicted rightly."""
     fallbacks: int
@@ -84,24 +72,25 @@ class _Copies:
             self._links[self._heads, :2] = self._content
 
 
-def follow(machine: Machine, asked: Asked, *, resynchronise: bool = True) -> Followed:
+def follow(machine: Machine, asked: Asked, events: Events, *, resynchronise: bool = True) -> Followed:
     """Run requests on a machine in the state that its kernel was in, and compare.
 
     Without `resynchronise` predictions are never put right: they are then the same whatever the kernel answered.
     """
-    return _Follower(machine, asked, resynchronise).run()
+    return _Follower(machine, asked, events, resynchronise).run()
 
 
 class _Follower:
-    def __init__(self, machine: Machine, asked: Asked, resynchronise: bool) -> None:
-        self.machine, self.rows, self.records = machine, asked.rows, asked.records
+    def __init__(self, machine: Machine, asked: Asked, events: Events, resynchronise: bool) -> None:
+        self.machine, self.rows, self.records, self.events = machine, asked.rows, asked.records, events
         self.stop = int(resynchronise)
         count = len(asked.rows.kind)
         self.where = np.full(asked.slots + 1, NO_MEMORY, np.int64)
         self.answers, self.made, self.moved = np.zeros((3, count), np.int64)
         self.tally = np.zeros(3, np.int64)
         self.misses: list[int] = []
-        self.first: Miss | None = None
+        self.stories: list[str] = []
+        self.answered = True
         taken = np.flatnonzero((asked.rows.kind == script.ISOLATE) & (asked.rows.arg > 0))
         self.searched = int(taken[0]) if len(taken) else -1
 
@@ -115,18 +104,18 @@ class _Follower:
             done = self._run(done, end)
             if self.stop and done and not self._right(done - 1):
                 row = done - 1
-                counted = self._note(row)
+                made, answer = self._made(), int(self.answers[row])
                 self.copies.restore()
                 self._run(saved, row)
+                self.tally += self._note(made, row, answer)
                 self._repair(resync, row)
-                self.tally += counted
                 self.copies.save()
                 saved, size = done, CAUTIOUS
             elif done == end < count:
                 self.copies.save()
                 saved, size = done, min(2 * size, AT_ONCE)
         _, removals, fallbacks = self.tally.tolist()
-        return Followed(self.answers, self.made, self.misses, self.first, removals, fallbacks, self.moved)
+        return Followed(self.answers, self.made, self.misses, self.stories, removals, fallbacks, self.moved)
 
     def _run(self, start: int, end: int) -> int:
         while start < end:
@@ -157,17 +146,19 @@ class _Follower:
         words = entry[1 : entry[0]].tolist()
         return list(zip(words[::2], words[1::2], strict=True))
 
-    def _note(self, row: int) -> Column:
-        # Note a wrong row; returns what of it was right nevertheless, as `tally` counts.
-        made, recorded = self._made(), self.records.of(row)
-        if self.first is None:
-            self.first = Miss(row, int(self.answers[row]), int(self.rows.expected[row]), made, recorded)
+    def _note(self, made: list[tuple[int, int]], row: int, answer: int) -> Column:
+        # Note a wrong row, the machine being as before it; what of it was right nevertheless, as `tally` counts.
+        recorded, expected = self.records.of(row), int(self.rows.expected[row])
+        wrong = expected not in (script.UNTOLD, answer)
+        if not self.stories or (wrong and self.answered):
+            story = explain(self.machine, self.events, self.rows, row, (answer, expected), (made, recorded))
+            self.stories.append(story)
+            self.answered = not wrong
         self.misses.append(row)
         right = [one[1] & 15 for one, other in zip(made, recorded, strict=False) if one == other]
-        exact = int(self.answers[row]) == int(self.rows.expected[row])
-        return np.array([exact, right.count(REMOVED), right.count(FELL_BACK)], np.int64)
+        return np.array([answer == expected, right.count(REMOVED), right.count(FELL_BACK)], np.int64)
 
     def _repair(self, resync: Resync, row: int) -> None:
-        columns = tuple(int(column[row]) for column in self.rows.columns())
+        kind, order, slot, at, cpu, arg, hint = (int(column[row]) for column in self.rows.columns())
         resync.compacted = self.searched >= 0 and row > self.searched
-        resync.act(columns, self.records.of(row), int(self.rows.expected[row]))
+        resync.act((kind, order, slot, at, cpu, arg, hint), self.records.of(row), int(self.rows.expected[row]))

@@ -68,4 +68,5 @@ def count_ambiguous(events: Events, rows: Rows, made: Column, zone: Column) -> i
 
 
 def _is_allocation(rows: Rows) -> NDArray[np.bool_]:
-    return (rows.kind == script.ALLOC) | (rows.kind == script.BULK)
+    allocation: NDArray[np.bool_] = (rows.kind == script.ALLOC) | (rows.kind == script.BULK)
+    return allocation

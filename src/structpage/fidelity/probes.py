@@ -42,7 +42,7 @@ class Bulk(NamedTuple):
     event: Column
     node: Column
     gfp: Column
-    count: Column
+    pages: Column
 
 
 class Probes:

@@ -43,7 +43,7 @@ class Records(NamedTuple):
         part = self.pairs[2 * self.bound[row] : 2 * self.bound[row + 1]].tolist()
         return list(zip(part[::2], part[1::2], strict=True))
 
-    def count(self, what: int) -> int:
+    def number(self, what: int) -> int:
         """Return how many records are of a kind."""
         return int(np.count_nonzero(self.pairs[1::2] & 15 == what))
 
@@ -58,8 +58,7 @@ class Records(NamedTuple):
 def records_of(events: Events, event: Column, kind: Column) -> tuple[Records, Column]:
     """Return the records of rows that are in the order of their events, and the hints of their thefts."""
     removed, drained = (
-        np.flatnonzero(events.kind == events.code(name))
-        for name in ("mm_page_alloc_zone_locked", "mm_page_pcpu_drain")
+        np.flatnonzero(events.kind == events.code(name)) for name in ("mm_page_alloc_zone_locked", "mm_page_pcpu_drain")
     )
     fell, fallback, changed = _fallbacks(events)
     where = np.concatenate([removed, fell, drained])
@@ -93,7 +92,8 @@ def _fallbacks(events: Events) -> tuple[Column, Column, Column]:
         return (np.zeros(0, np.int64),) * 3
     names = ("alloc_order", "alloc_migratetype", "fallback_order", "fallback_migratetype")
     order, mt, found, other = (table[name].astype(np.int64) for name in names)
-    changed = table["change_ownership"].astype(np.int64) if "change_ownership" in table.dtype.names else 0 * order
+    told = "change_ownership" in (table.dtype.names or ())
+    changed = table["change_ownership"].astype(np.int64) if told else 0 * order
     code = FELL_BACK | order << ORDER_AT | mt << TYPE_AT | found << FOUND_ORDER_AT | other << FOUND_TYPE_AT
     return table["event"], code | changed << CHANGED_AT, changed
 

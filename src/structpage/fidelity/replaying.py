@@ -54,7 +54,7 @@ class Fidelity:
         rows = np.flatnonzero(self.asked.rows.kind == script.ALLOC)
         return self.followed.answers[rows[np.argsort(self.asked.rows.event[rows], kind="stable")]]
 
-    def summary(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the figures, as `structpage replay --json` prints them."""
         exact, lists = self.exact, self.capture.after
         wrong = np.flatnonzero(~exact)
@@ -66,14 +66,40 @@ class Fidelity:
             "first_miss": int(wrong[0]) if len(wrong) else None,
             "repairs": len(self.followed.misses),
             "ambiguous": self.ambiguous,
-            "removals": {"total": self.asked.records.count(REMOVED), "exact": self.followed.removals},
-            "fallbacks": {"total": self.asked.records.count(FELL_BACK), "exact": self.followed.fallbacks},
+            "removals": {"total": self.asked.records.number(REMOVED), "exact": self.followed.removals},
+            "fallbacks": {"total": self.asked.records.number(FELL_BACK), "exact": self.followed.fallbacks},
             "final_lists_identical": same_lists(self.machine, lists),
             "final_pcp_identical": same_percpu(self.machine, lists),
             "final_buddyinfo_identical": same_counts(self.machine, lists),
             "hints_used": {**self.asked.hints, **self._retyped()},
             "seconds": round(self.seconds, 3),
         }
+
+    def __str__(self) -> str:
+        figures = self.as_dict()
+        lines = [f"{figures['capture']}, Linux {figures['kernel']}: {self._share()}"]
+        lines += [
+            f"  {name}: {figures[name]['exact']:,} of {figures[name]['total']:,} as recorded"
+            for name in ("removals", "fallbacks")
+        ]
+        same = {True: "identical", False: "not identical"}
+        lines.append(f"  final free lists {same[figures['final_lists_identical']]}")
+        lines.append(f"  final per-CPU lists {same[figures['final_pcp_identical']]}")
+        lines.append(f"  final buddyinfo {same[figures['final_buddyinfo_identical']]}")
+        lines.append(f"  {figures['repairs']} repairs, {figures['ambiguous']} allocations in an order not told")
+        hints = ", ".join(f"{name} {count:,}" for name, count in figures["hints_used"].items())
+        lines.append(f"  hints used: {hints or 'none'}")
+        lines.append(f"  {figures['seconds']} s")
+        titles = ("the first request that did not go as recorded:", "the first that was answered otherwise:")
+        for title, story in zip(titles, self.followed.stories, strict=False):
+            lines += [title, story]
+        return "\n".join(lines)
+
+    def _share(self) -> str:
+        exact = self.exact
+        wrong = np.flatnonzero(~exact)
+        share = f"{exact.sum():,} of {len(exact):,} allocations exact"
+        return f"{share}, the first miss at {wrong[0]:,}" if len(wrong) else share
 
     def _retyped(self) -> dict[str, int]:
         used = int(self.machine.words("hint")[1])
@@ -109,7 +135,7 @@ def replay_capture(
     begun = time.perf_counter()
     asked = asked_of(capture, requests, engine)
     machine = machine_of(capture, placement, engine=engine)
-    followed = follow(machine, asked, resynchronise=resynchronise)
+    followed = follow(machine, asked, capture.events, resynchronise=resynchronise)
     if is_counted(capture.events):
         for _ in range(PASSES - 1):
             order = begun_order(capture.events, asked.rows, followed.made)
@@ -117,7 +143,7 @@ def replay_capture(
                 break
             asked = asked.take(order)
             machine = machine_of(capture, placement, engine=engine)
-            followed = follow(machine, asked, resynchronise=resynchronise)
+            followed = follow(machine, asked, capture.events, resynchronise=resynchronise)
     seconds = time.perf_counter() - begun
     zone = _zones(machine, followed.moved)
     ambiguous = count_ambiguous(capture.events, asked.rows, followed.made, zone)

@@ -21,7 +21,7 @@ from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_MASK, UNMOVABLE
 from structpage.errors import CorruptionError
 from structpage.machine import Machine
 
-Row = tuple[int, ...]
+Row = script.Row
 Record = tuple[int, int]
 
 
@@ -42,7 +42,7 @@ class Resync:
 
     def act(self, row: Row, records: list[Record], answer: int) -> None:
         """Do one row as it was recorded; `answer` is the PFN that an allocation got, or `UNTOLD`."""
-        kind, order, slot, at, cpu, arg, _ = row
+        kind, order, slot, at, _, _, _ = row
         if kind == script.ALLOC:
             self._alloc(row, records, answer)
         elif kind == script.BULK:
@@ -51,7 +51,7 @@ class Resync:
             self._own(at, order)
             self.where[slot] = at
         elif kind in (script.DRAIN, script.DRAIN_BATCH):
-            self._drain(records, cpu)
+            self._drain(records, slot)
         elif kind in (script.FOLD, script.BALANCE):
             script.act(self.core, row, self.where)
         else:

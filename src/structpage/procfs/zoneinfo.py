@@ -124,7 +124,10 @@ def _numbers(record: ZoneInfo | Pageset, titles: Mapping[str, str]) -> Iterator[
 def _zones(lines: Lines) -> Iterator[ZoneInfo]:
     while not lines.over:
         node, (name,), _ = lines.row("zone", columns=0)
-        stats = _read_counters(lines, "per-node stats") if lines.ahead("  per-node") else ()
+        stats: Counters = ()
+        if lines.ahead("  per-node"):
+            lines.words("per-node stats")
+            stats = _read_counters(lines)
         sizes = lines.numbers(_SIZES, _OPTIONAL)
         protection = lines.ints_of(word.strip("(,)") for word in lines.words("protection:", 1))
         zone = ZoneInfo(node, name, stats, protection=protection, **sizes)
@@ -142,9 +145,7 @@ def _populated(lines: Lines, zone: ZoneInfo) -> ZoneInfo:
     return replace(zone, counters=counters, pagesets=tuple(pagesets), **lines.numbers(_LAST, _OPTIONAL))
 
 
-def _read_counters(lines: Lines, title: str | None = None) -> Counters:
-    if title is not None:
-        lines.words(title)
+def _read_counters(lines: Lines) -> Counters:
     counters = []
     while lines.ahead("      "):
         words = lines.words("")

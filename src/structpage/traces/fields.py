@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from structpage.errors import TraceError, must
+from structpage.gfp import parse_gfp
 from structpage.traces.events import EVENT_KINDS, MARKS
-from structpage.traces.gfp import parse_gfp
 
 MAX_FIELDS: Final = 128
 """Fields of one event that are kept apart; those after are left in `text` (a report of 32 pages has 65)."""

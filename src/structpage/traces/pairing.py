@@ -16,10 +16,10 @@ from structpage import mapping
 from structpage.core.buffers import Buffer
 from structpage.engines import Engine, engine_of
 from structpage.errors import TraceError, must
+from structpage.gfp import zones_wanted
 from structpage.request import SPLIT, Column
 from structpage.traces import owners
 from structpage.traces.events import MM_PAGE_FREE, Events
-from structpage.traces.gfp import zones_wanted
 from structpage.traces.held import end_of_memory, held_frames, types_and_zones
 
 MAX_FRAMES: Final = 1 << 36

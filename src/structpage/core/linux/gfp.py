@@ -57,3 +57,11 @@ def slow_flags(gfp: int, order: int) -> int:
         if order and flags & MIN_RESERVE:
             flags |= HIGHATOMIC_ALLOWED
     return flags
+
+
+def may_use_reserves(gfp: int) -> bool:
+    """Whether a caller may use what is left in the end, whatever the watermarks (`__gfp_pfmemalloc_flags`).
+
+    What the kernel allows a task or an interrupt, and not by a flag, is not told here.
+    """
+    return gfp & (GFP_MEMALLOC | GFP_NOMEMALLOC) == GFP_MEMALLOC

@@ -74,7 +74,7 @@ class Kernel61(NamedTuple):
         return order >= block_order // 2 or mt in (RECLAIMABLE, UNMOVABLE)
 
     def alike(self, mt: int, was: int, pages: int, free: int, movable: int) -> int:
-        """Return how many used frames of a pageblock count as of the type that steals it (`steal_suitable_fallback`)."""
+        """Return how many used frames of a pageblock are as the type that steals it (`steal_suitable_fallback`)."""
         if mt == MOVABLE:
             return movable
         return pages - free - movable if was == MOVABLE else 0

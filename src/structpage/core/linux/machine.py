@@ -1,8 +1,8 @@
 """The machine: the paths by which memory is allocated and freed, over zones, per-CPU lists and the buddy.
 
 An allocation tries the zones of its zonelist, first with care (low watermark, no theft below a pageblock), then as a
-caller who has waited (min watermark), and at last as one who may use what is left. Reclaim and compaction do not run
-here: what they free comes as frees.
+caller who has waited (min watermark), and at last, if its flags allow, as one who may use what is left. Reclaim and
+compaction do not run here: what they free comes as frees.
 
 Followed: Linux 6.1 mm/page_alloc.c, `__alloc_pages`, `get_page_from_freelist`, `rmqueue`, `rmqueue_buddy`,
 `__alloc_pages_bulk`, `free_unref_page`, `free_unref_page_list`, `__free_pages_ok`.
@@ -16,12 +16,11 @@ from typing import NamedTuple
 
 from structpage.core.buddy import MERGE_LIKELY
 from structpage.core.buffers import Buffer
-from structpage.core.linux.highatomic import reserve
 from structpage.core.linux.gfp import (
     ALLOC_CMA,
-    GFP_MEMALLOC,
     GFP_THISNODE,
     HIGHATOMIC_ALLOWED,
+    KSWAPD,
     NO_WATERMARKS,
     NOFRAGMENT,
     NON_BLOCK,
@@ -29,17 +28,17 @@ from structpage.core.linux.gfp import (
     WMARK_LOW,
     first_flags,
     highest_zid,
+    may_use_reserves,
     migratetype,
     slow_flags,
 )
+from structpage.core.linux.highatomic import reserve
 from structpage.core.linux.percpu import FACTOR, SET_ROW, PerCpu
 from structpage.core.linux.watermark import zone_allows
 from structpage.core.linux.zonetable import BOOST, BOOST_SEEN, BOOSTED, RECLAIMING, ZONE_ROW
 from structpage.core.ranges import Ranges
 from structpage.core.status import CORRUPT, NO_MEMORY, REFUSED
 from structpage.core.words import HIGHATOMIC, ISOLATE, LANE_SHIFT, MOVABLE, TYPE_MASK, ZIDS
-
-ATTEMPTS = 3
 
 
 class Machine(NamedTuple):
@@ -52,6 +51,8 @@ class Machine(NamedTuple):
     nodes: int
     cma: int
     """1 with CONFIG_CMA."""
+    last_resort: int
+    """1 if every request may use what is left in the end, as after reclaim, which does not run here."""
 
     # Allocating
 
@@ -60,17 +61,18 @@ class Machine(NamedTuple):
         buddy = self.percpu.zone_lists.blocks.buddy
         row = (node * ZIDS + highest_zid(gfp)) * (buddy.zones + 1)
         preferred = buddy.zonelist[row]
-        if preferred < 0:
+        if preferred < 0 or (gfp & GFP_THISNODE and preferred // ZIDS != node):
             return NO_MEMORY
         mt = migratetype(gfp)
         flags = first_flags(gfp, preferred, self.avoid_fragmentation[preferred])
         pfn = NO_MEMORY
         attempt = 0
-        while attempt < ATTEMPTS and pfn == NO_MEMORY:
-            if attempt:
+        attempts = 3 if self.last_resort != 0 or may_use_reserves(gfp) else 2
+        while attempt < attempts and pfn == NO_MEMORY:
+            if attempt == 1:
                 flags = slow_flags(gfp, order)
-            if attempt == 2 or (attempt and gfp & GFP_MEMALLOC):
-                flags |= NO_WATERMARKS
+            elif attempt == 2:
+                flags = NO_WATERMARKS | flags & KSWAPD
             if self.cma and mt == MOVABLE:
                 flags |= ALLOC_CMA
             pfn = self.from_zonelist(row, order, gfp, flags, cpu, owner)
@@ -138,6 +140,8 @@ class Machine(NamedTuple):
         buddy = self.percpu.zone_lists.blocks.buddy
         i = (node * ZIDS + highest_zid(gfp)) * (buddy.zones + 1)
         preferred = buddy.zonelist[i]
+        if gfp & GFP_THISNODE and preferred // ZIDS != node:
+            return -1
         flags = WMARK_LOW | (ALLOC_CMA if self.cma and migratetype(gfp) == MOVABLE else 0)
         zone = preferred
         while zone >= 0 and zone // ZIDS == preferred // ZIDS:
@@ -187,7 +191,7 @@ class Machine(NamedTuple):
     def is_reserved(self, pfn: int, order: int) -> bool:
         """Whether all frames of a block are nobody's."""
         memmap = self.percpu.zone_lists.blocks.buddy.memmap
-        for frame in range(pfn, pfn + (1 << order)):  # noqa: SIM110  numba compiles loops, not generators
+        for frame in range(pfn, pfn + (1 << order)):
             if not memmap.is_reserved(frame):
                 return False
         return True

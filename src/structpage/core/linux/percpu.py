@@ -7,7 +7,7 @@ lists give; a *drain* takes from the tail, list by list. A set counts its frames
 The lists' links lie where the placement puts those of free blocks: list `base + (zone * cpus + cpu) * LISTS + place`.
 A block's word says per-CPU, its order, and the type that it is to be freed to: that of its pageblock when it was
 freed, or of the list it was taken from. A layout that cannot keep the type gives that of the list it waits on, or
-of its pageblock.
+of its pageblock where that is CMA or the block is huge.
 
 Record: `row[(zone * cpus + cpu) * SET_ROW + FIELD]`.
 
@@ -60,7 +60,9 @@ class PerCpu(NamedTuple):
         """Return the type that a waiting block is to be freed to."""
         mt = self.zone_lists.blocks.buddy.memmap.list_type(pfn)
         if mt < 0:
-            mt = place % TYPES_KEPT if place < LISTS - 2 else self.zone_lists.blocks.type_of(pfn)
+            mt = self.zone_lists.blocks.type_of(pfn)
+            if mt != CMA and place < LISTS - 2:
+                mt = place % TYPES_KEPT
         return mt
 
     def alloc(self, zone: int, cpu: int, order: int, mt: int, flags: int) -> int:
@@ -118,10 +120,13 @@ class PerCpu(NamedTuple):
         if surplus == 0:
             return 0
         row[base + FACTOR] = kernel.after_drain(high, batch, factor, order, reclaiming)
-        return self.drain(zone, cpu, surplus, place)
+        return self.drain(zone, cpu, surplus, place, cpu)
 
-    def drain(self, zone: int, cpu: int, frames: int, place: int) -> int:
-        """Free at least `frames` from the tails of a set's lists, all of one list before the next, from `place` on."""
+    def drain(self, zone: int, cpu: int, frames: int, place: int, caller: int) -> int:
+        """Free at least `frames` from the tails of a set's lists, all of one list before the next, from `place` on.
+
+        `caller` is the CPU that does it, whose counters drift. 0 or `CORRUPT`.
+        """
         blocks, trace = self.zone_lists.blocks, self.zone_lists.trace
         buddy, row = blocks.buddy, self.row
         at = zone * self.cpus + cpu
@@ -142,7 +147,7 @@ class PerCpu(NamedTuple):
                 buddy.memmap.unmark(pfn)
                 frames -= 1 << order
                 row[base + COUNT] -= 1 << order
-                if blocks.free(pfn, order, zone, mt, MERGE_LIKELY, cpu):
+                if blocks.free(pfn, order, zone, mt, MERGE_LIKELY, caller):
                     return CORRUPT
                 trace.note(pfn, DRAINED | order << ORDER_AT | mt << TYPE_AT)
                 pfn = buddy.lists.last(lst)
@@ -157,10 +162,11 @@ class PerCpu(NamedTuple):
                 return CORRUPT if frames > 0 else 0
         return 0
 
-    def drain_all(self, zone: int, cpu: int) -> int:
+    def drain_all(self, zone: int, cpu: int, caller: int) -> int:
         """Empty a CPU's lists of one zone; 0 or `CORRUPT` (`drain_pages_zone`)."""
         status = 0
         base = (zone * self.cpus + cpu) * SET_ROW
         while self.row[base + COUNT] > 0 and status == 0:
-            status = self.drain(zone, cpu, self.row[base + BATCH] << self.zone_lists.kernel.batch_scale, 0)
+            batch = self.row[base + BATCH] << self.zone_lists.kernel.batch_scale
+            status = self.drain(zone, cpu, batch, 0, caller)
         return status

@@ -9,7 +9,7 @@ A request is a row of seven columns. `slot` names an allocation, so that a later
 `PREPARE`       the same, up to where its owner has no more of it
 `COMMIT`        the rest; with bit 0 of `arg` past the per-CPU lists, with bit 1 to the tail
 `SPLIT`         the block there, of whatever order, becomes blocks of `order`
-`DRAIN`         all per-CPU lists of `cpu` and zone `arg`
+`DRAIN`         all per-CPU lists of `cpu` and zone `arg`, by the CPU `slot`
 `DRAIN_BATCH`   one batch of these
 `FOLD`          the free counters of `cpu`
 `BALANCE`       kswapd of node `slot` begins (`order` 1) or ends (0) to balance zones up to `arg`
@@ -59,11 +59,10 @@ def act(machine: Machine, row: Row, where: Buffer) -> int:
         machine.balance(slot, arg, order)
         return 0
     if what == DRAIN:
-        return machine.percpu.drain_all(arg, cpu)
+        return machine.percpu.drain_all(arg, cpu, slot)
     if what == DRAIN_BATCH:
-        return machine.percpu.drain(
-            arg, cpu, machine.percpu.row[(arg * machine.percpu.cpus + cpu) * SET_ROW + BATCH], 0
-        )
+        batch = machine.percpu.row[(arg * machine.percpu.cpus + cpu) * SET_ROW + BATCH]
+        return machine.percpu.drain(arg, cpu, batch, 0, slot)
     if what == ISOLATE:
         return isolate(machine, order, slot, at, cpu, arg, where)
     pfn = at

@@ -22,9 +22,11 @@ class Tracepoints(NamedTuple):
     entry: Buffer
 
     def clear(self) -> None:
+        """Forget all records."""
         self.entry[0] = 1
 
     def note(self, pfn: int, what: int) -> None:
+        """Keep a record."""
         entry = self.entry
         at = entry[0]
         if at + 2 <= len(entry):

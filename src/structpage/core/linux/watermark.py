@@ -58,9 +58,9 @@ def has_block(lists: Fallback, zone: int, order: int, flags: int) -> bool:
                     return True
             if flags & ALLOC_CMA and buddy.lists.first((zone << LANE_SHIFT | CMA) * orders + current) >= 0:
                 return True
-            if flags & (HIGHATOMIC_ALLOWED | OOM):
-                if buddy.lists.first((zone << LANE_SHIFT | HIGHATOMIC) * orders + current) >= 0:
-                    return True
+            reserved = buddy.lists.first((zone << LANE_SHIFT | HIGHATOMIC) * orders + current)
+            if flags & (HIGHATOMIC_ALLOWED | OOM) and reserved >= 0:
+                return True
     return False
 
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structpage.errors import TraceError
-from structpage.traces.gfp import PRINTED, format_gfp, parse_gfp
+from structpage.gfp import PRINTED, format_gfp, parse_gfp
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,47 @@
+"""Replay a recorded kernel: the same start and the same requests, and whether the same page frames come of it."""
+
+from __future__ import annotations
+
+import argparse
+
+from structpage.cli.output import print_result
+from structpage.errors import InvalidArgument, must
+
+NAME = "replay"
+HELP = "a recorded kernel, page frame by page frame"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument(
+        "capture",
+        nargs="?",
+        metavar="CAPTURE",
+        help="a capture folder, an .npz, or the name of a shipped capture; by default the shipped one",
+    )
+    parser.add_argument(
+        "--requests",
+        choices=["kmem", "hints"],
+        default="hints",
+        help="made from the standard events alone, or from kprobe lines too (the default)",
+    )
+    parser.add_argument("--placement", default="side-table", metavar="NAME", help="where the free lists live")
+    parser.add_argument(
+        "--engine", default="plain", metavar="NAME", help="plain (the default), compiled, probed or checked"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print how far simulator and kernel agree; 0."""
+    from structpage.experiments.workload import DEFAULT
+    from structpage.fidelity import replay_capture
+    from structpage.traces import Capture, open_workload
+
+    name = options.capture or DEFAULT
+    capture = open_workload(name)
+    if not isinstance(capture, Capture):
+        raise InvalidArgument(must(f"capture {name}", "a recording with free lists", "a bare trace"))
+    result = replay_capture(capture, requests=options.requests, placement=options.placement, engine=options.engine)
+    print_result(result, as_json=options.json)
+    return 0
