@@ -106,14 +106,14 @@ def asked_of(capture: Capture, source: str = "hints", engine: str | Engine | Non
     nodes = capture.before["nodes"]
     if len(nodes) > 1:
         hints["node"] = int(np.count_nonzero(rows.kind == script.ALLOC))
-    joined = _in_order(parts)
+    joined = _joined(parts)
+    joined = joined.take(np.argsort(joined.event, kind="stable"))
     records, theft = records_of(events, joined.event, joined.kind)
     return Asked(joined._replace(hint=theft), records, slots, hints)
 
 
-def _in_order(parts: list[Rows]) -> Rows:
-    rows = Rows(*map(np.concatenate, zip(*parts, strict=True)))
-    return rows.take(np.argsort(rows.event, kind="stable"))
+def _joined(parts: list[Rows]) -> Rows:
+    return Rows(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _page_rows(capture: Capture, probes: Probes | None, engine: str | Engine | None) -> tuple[Rows, int]:
@@ -148,7 +148,7 @@ def _page_rows(capture: Capture, probes: Probes | None, engine: str | Engine | N
     where = event[index]
     cpu = events.cpu[where].astype(np.int64)
     rows = Rows(kind, size, slot, at, cpu, arg, np.zeros_like(kind), where, expected)
-    return _in_order([rows, _unpaired(events, asked, event, source, index, what)]), slots
+    return _joined([rows, _unpaired(events, asked, event, source, index, what)]), slots
 
 
 def _may_be_searched(pfn: Column) -> Column:
@@ -219,7 +219,7 @@ def _committed(events: Events, rows: Rows, probes: Probes | None) -> Rows:
     kind[begun] = script.PREPARE
     later = rows.take(begun)._replace(event=event[second], arg=direct[second])
     later = later._replace(kind=np.full(len(begun), script.COMMIT), cpu=events.cpu[event[second]].astype(np.int64))
-    return _in_order([rows._replace(kind=kind), later])
+    return _joined([rows._replace(kind=kind), later])
 
 
 def _matches(begun: Column, pfn: Column, event: Column, committed: Column) -> tuple[Column, Column]:

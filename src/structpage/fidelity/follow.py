@@ -11,6 +11,7 @@ that takes n began at least n ticks before its event. How many it takes is itsel
 
 from __future__ import annotations
 
+import time
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,8 @@ class Followed(NamedTuple):
     removals: int
     """Blocks off the zones' lists that were predicted rightly."""
     fallbacks: int
+    seconds: float
+    """Wall time of running and comparing the rows, repairs included; compiled code was loaded before."""
     moved: Column
     """The first frame that each prediction moved on or off a zone's lists, -1 if none."""
 
@@ -99,6 +102,8 @@ class _Follower:
         self.copies = _Copies(self.machine, [self.where, self.tally])
         resync = Resync(self.machine, self.where.data)
         saved, size, done = 0, count, 0
+        self._run(0, 0)
+        begun = time.perf_counter()
         while done < count:
             end = min(saved + size, count)
             done = self._run(done, end)
@@ -114,11 +119,13 @@ class _Follower:
             elif done == end < count:
                 self.copies.save()
                 saved, size = done, min(2 * size, AT_ONCE)
+        seconds = time.perf_counter() - begun
         _, removals, fallbacks = self.tally.tolist()
-        return Followed(self.answers, self.made, self.misses, self.stories, removals, fallbacks, self.moved)
+        return Followed(self.answers, self.made, self.misses, self.stories, removals, fallbacks, seconds, self.moved)
 
     def _run(self, start: int, end: int) -> int:
-        while start < end:
+        # Run rows until one is wrong; the number of those done. Of no rows: load what runs them.
+        while True:
             columns = [column[start:end] for column in self.rows.columns()]
             written = (
                 self.where,
@@ -131,9 +138,8 @@ class _Follower:
                 self.tally,
             )
             start += self.machine.engine.run(script.follow, self.machine.machine, columns, written, self.stop)
-            if self.stop and start < end and not self._right(start - 1):
-                break
-        return start
+            if start == end or (self.stop and not self._right(start - 1)):
+                return start
 
     def _right(self, row: int) -> bool:
         expected, answer = int(self.rows.expected[row]), int(self.answers[row])
