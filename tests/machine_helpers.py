@@ -31,8 +31,13 @@ REAL = list(real_folders())
 
 def small(frames=64, placement="side-table", *, batch=4, high=16, threshold=0, **options):
     """One zone Normal, pageblocks of 8 frames, blocks up to 32 frames, no watermarks; or as options say."""
-    options = {"zones": [Zone("Normal", 0, frames)], "max_order": 5, "pageblock_order": 3, "tuning": UNMARKED} | options
-    machine = Machine(frames, placement, **options)
+    options = {
+        "zones": [Zone("Normal", 0, getattr(frames, "frames", frames))],
+        "max_order": 5,
+        "pageblock_order": 3,
+        "tuning": UNMARKED,
+    } | options
+    machine = Machine(frames, **({"placement": placement} | options))
     for zone in machine.zones:
         machine.set_zone(zone.name, zone.node, batch=batch, pcp_high=high, threshold=threshold)
     return machine

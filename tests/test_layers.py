@@ -16,7 +16,7 @@ LAYERS = [
     {"pages", "frames", "zones", "owners", "engines", "metrics", "lanes", "decoding", "procfs", "gfp", "sizing"},
     {f"machine{part}" for part in ("", "_asked", "_check", "_events", "_layout", "_proc", "_start", "_state", "_view")}
     | {"placing", "state", "allocator", "check", "refusal", "request", "replay", "timeline", "streaming", "consumers"},
-    {"traces", "experiments", "display", "testing", "data"},
+    {"traces", "fidelity", "experiments", "display", "testing", "data"},
     {"cli", "__main__", "__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -53,6 +53,9 @@ _NAMES = {
     "CacheLevel": "experiments.caches",
     "Workload": "experiments.workload",
     "observe": "experiments.verdict",
+    # Fidelity
+    "replay_capture": "fidelity",
+    "Fidelity": "fidelity",
     # Real input
     "Capture": "traces",
     "Events": "traces",
@@ -122,6 +125,8 @@ if TYPE_CHECKING:
     from structpage.experiments.compare import compare as compare
     from structpage.experiments.verdict import observe as observe
     from structpage.experiments.workload import Workload as Workload
+    from structpage.fidelity import Fidelity as Fidelity
+    from structpage.fidelity import replay_capture as replay_capture
     from structpage.frames import FrameMemory as FrameMemory
     from structpage.machine import Machine as Machine
     from structpage.owners import Owner as Owner

@@ -54,14 +54,15 @@ CONFIGURED = {6: ZONE_NAMES, 5: tuple(name for name in ZONE_NAMES if name != "Hi
 def buddyinfo(machine: MachineView) -> Iterator[BuddyInfo]:
     """Yield the zones' counts of free blocks. O(zones x orders)."""
     for zone, counts in zip(machine.zones, machine.free_counts_by_zone.tolist(), strict=True):
-        yield BuddyInfo(zone.node, zone.name, tuple(counts))
+        if zone.present():
+            yield BuddyInfo(zone.node, zone.name, tuple(counts))
 
 
 def pagetypeinfo(machine: MachineView) -> Iterator[PageTypeInfo]:
     """Yield the zones' counts of free blocks and pageblocks by migratetype. O(free blocks + pageblocks)."""
     types = [mt for mt in range(TYPES) if machine.cma or mt != CMA]
     names = tuple(TYPE_NAMES[mt] for mt in types)
-    for zone in machine.zones:
+    for zone in filter(Zone.present, machine.zones):
         free = tuple(_blocks_of(machine, zone, mt) for mt in types)
         at = np.arange(zone.start, zone.end, 1 << machine.pageblock_order) >> machine.pageblock_order
         blocks = machine.pageblock_types[at]
@@ -76,7 +77,7 @@ def _blocks_of(machine: MachineView, zone: Zone, mt: int) -> tuple[int, ...]:
 
 def zoneinfo(machine: MachineView) -> Iterator[ZoneInfo]:
     """Yield the zones of each node, also those that have no memory. O(zones x CPUs)."""
-    mine = {(zone.node, zone.name): zone for zone in machine.zones}
+    mine = {(zone.node, zone.name): zone for zone in filter(Zone.present, machine.zones)}
     for record in machine.told or _blank(machine):
         zone = mine.get((record.node, record.zone))
         yield record if zone is None else _now(machine, zone, record)
@@ -85,11 +86,11 @@ def zoneinfo(machine: MachineView) -> Iterator[ZoneInfo]:
 def _blank(machine: MachineView) -> Iterator[ZoneInfo]:
     """Records of zeros: the zones of x86-64, and HighMem where the machine has such a zone."""
     names = NAMES[machine.kernel]
-    own = {(zone.node, zone.name): zone for zone in machine.zones}
+    own = {(zone.node, zone.name): zone for zone in filter(Zone.present, machine.zones)}
     configured = CONFIGURED[5 + any(zone.name == "HighMem" for zone in machine.zones)]
     pagesets = tuple(Pageset(cpu, 0, 0, 0, threshold=0) for cpu in range(machine.cpus))
     for node in machine.nodes:
-        first = min(zone.zid for zone in machine.zones if zone.node == node)
+        first = min((zone.zid for zone in own.values() if zone.node == node), default=0)
         for name in configured:
             zone = own.get((node, name))
             record = ZoneInfo(node, name, (), 0, 0, 0, 0, 0, 0, 0, (0,) * len(configured), boost=0, cma=0)

@@ -113,7 +113,8 @@ class MachineState(AllocatorState):
         self.cpu_node = self._cpu_nodes(cpu_node)
         orders = node_orders(self.nodes, set(self.cpu_node), self._distances(distance))
         wanted = len(self.buffers["zonelist"]) // (slots + 1)
-        self.words("zonelist")[:] = zonelists(self.zones, wanted, slots, orders)
+        populated = [zone for zone in self.zones if zone.present()]
+        self.words("zonelist")[:] = zonelists(populated, wanted, slots, orders)
         self._build_machine(slots, int(last_resort))
 
     def _build_machine(self, slots: int, last_resort: int) -> None:
