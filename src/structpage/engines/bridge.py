@@ -19,10 +19,7 @@ from numba.extending import overload_method
 
 from structpage.engines.plain import members
 
-WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""numba's options for functions that compiled code alone calls."""
-
-OPTIONS: dict[str, Any] = {"forceinline": True, **WRAPPERS}
+OPTIONS: dict[str, Any] = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """numba's options for methods. Its manual does not mention these: without them all is as correct, and slower to run
 (the first) or to compile (the others)."""
 
@@ -101,5 +98,5 @@ def linked(function: Callable[..., Any]) -> Callable[..., Any]:
 def compiled_function(function: Callable[..., Any]) -> Any:
     """Return numba's dispatcher of a global function; one for each."""
     if function not in _functions:
-        _functions[function] = njit(**WRAPPERS)(linked(function))
+        _functions[function] = njit(linked(function))
     return _functions[function]

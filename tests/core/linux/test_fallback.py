@@ -108,6 +108,12 @@ def test_a_block_on_a_foreign_list_in_a_reserved_pageblock_is_taken_alone():
     assert machine.pageblock_types[0] == HIGHATOMIC
 
 
+def test_a_reserved_pageblock_keeps_its_type_whatever_is_taken():
+    machine = made_of((0, 3, MOVABLE), types=[HIGHATOMIC])
+    assert machine.alloc_pages(3, KERNEL) == 0
+    assert (theft(machine), machine.pageblock_types[0]) == ([(3, MOVABLE, 0)], HIGHATOMIC)
+
+
 def test_a_theft_boosts_the_watermarks():
     machine = made_of((0, 2, MOVABLE), types=[MOVABLE])
     machine.set_zone("Normal", min=0, low=0, high=20)
@@ -150,6 +156,18 @@ def test_lower_zones_are_used_before_pageblocks_are_broken_up():
     assert machine.zone_table["free"].tolist() == [62, 1]
     assert [machine.alloc_pages(0, USER) for _ in range(62)][-1] < 64
     assert machine.alloc_pages(0, USER) == 64  # and in the end there as well
+
+
+def test_rather_is_a_pageblock_broken_up_than_another_node_used():
+    zones = [Zone("DMA32", 0, 8), Zone("Normal", 64, 128), Zone("Normal", 128, 192, 1)]
+    machine = small(192, zones=zones, batch=1, high=1)
+    for _ in range(64):
+        machine.alloc_pages(0, KERNEL)
+    machine.alloc_pages(3, USER)  # all of DMA32
+    machine.free_pages(70)
+    machine.drain()
+    assert machine.alloc_pages(0, USER) == 70
+    assert machine.alloc_pages(0, USER) == 128
 
 
 def test_one_zone_alone_is_not_spared_if_it_is_not_normal_memory():

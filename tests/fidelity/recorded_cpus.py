@@ -1,0 +1,102 @@
+"""Two CPUs of a recorded kernel at once: what they log is interleaved, what they do under a zone's lock is not.
+
+A request is begun, does what it does to the lists in one go, and then has lines to write, which the other CPU's lines
+may come between. Whoever has records to write holds the lock; meanwhile the other may do what needs no lock.
+"""
+
+from __future__ import annotations
+
+from structpage import Zone
+from structpage.core.linux.percpu import BATCH, COUNT, FACTOR, HIGH_MARK, SET_ROW
+from structpage.gfp import parse_gfp
+from structpage.zones import ZONE_NAMES
+from recorded_kernel import BLOCK, kernel
+
+ORDERS = (0, 0, 0, 0, 0, 1, 3, 5)
+GFPS = ("GFP_KERNEL", "GFP_HIGHUSER_MOVABLE")
+NORMAL = list(ZONE_NAMES).index("Normal")
+
+
+def two_cpus(seed, **options):
+    """A recorder of a machine of one zone and two CPUs, without watermarks, so that lists alone decide."""
+    zones = [Zone("Normal", BLOCK, 12 * BLOCK)]
+    options = {"zones": zones, "cpus": 2, "watermarks": False, "counter": True, "warm": 200} | options
+    return kernel(seed, **options)
+
+
+class Interleaved:
+    """Runs random requests of two CPUs on a recorder, step by step."""
+
+    def __init__(self, recorder, patience=0.5):
+        self.recorder, self.rng, self.patience = recorder, recorder.rng, patience
+        self.waiting = [[], []]
+        self.begun = [None, None]
+        self.locked = -1
+
+    def run(self, requests):
+        left = requests
+        while left or any(self.waiting) or any(self.begun):
+            cpu = self.rng.randrange(2)
+            if self.waiting[cpu]:
+                self._write(cpu)
+            elif self.begun[cpu]:
+                self._finish(cpu)
+            elif left:
+                left -= 1
+                self._begin(cpu)
+
+    def _write(self, cpu):
+        # Write a line, often several in a row.
+        while self.waiting[cpu]:
+            self.recorder.log(*self.waiting[cpu].pop(0))
+            if self.locked == cpu and len(self.waiting[cpu]) <= self.after[cpu]:
+                self.locked = -1
+            if self.rng.random() < self.patience:
+                return
+
+    after = [0, 0]
+
+    def _begin(self, cpu):
+        live = self.recorder.live
+        if live and self.rng.random() < 0.5:
+            pfn = self.rng.choice(list(live))
+            order = live.pop(pfn)
+            self.recorder.page(cpu, "mm_page_free", pfn, order)
+            self.begun[cpu] = ("free", pfn, order)
+        else:
+            self.begun[cpu] = ("alloc", self.rng.choice(ORDERS), self.rng.choice(GFPS))
+
+    def _finish(self, cpu):
+        what, *rest = self.begun[cpu]
+        if self.locked not in (-1, cpu) and not self._is_local(cpu, what, *rest):
+            return
+        self.begun[cpu] = None
+        machine = self.recorder.machine
+        if what == "free":
+            machine.free_pages(*rest, cpu)
+            lines, self.after[cpu] = self.recorder.records(cpu), 0
+            held = bool(lines)
+        else:
+            order, gfp = rest
+            pfn = machine.alloc_pages(order, gfp, cpu)
+            self.recorder.live[pfn] = order
+            lines = self.recorder.records(cpu)
+            held = bool(lines)
+            asked = f" order={order}" + self.recorder.asked(gfp)
+            lines.append((cpu, f"mm_page_alloc: page=(____ptrval____) pfn={pfn:#x}{asked}"))
+            self.after[cpu] = 1
+        if held:
+            assert self.locked == -1
+            self.locked = cpu
+        self.waiting[cpu] = lines
+
+    def _is_local(self, cpu, what, one, other):
+        # Whether a request is done with the CPU's own lists.
+        machine = self.recorder.machine
+        sets = machine.machine.percpu
+        row = machine.words("percpu").reshape(-1, SET_ROW)[NORMAL * machine.cpus + cpu].tolist()
+        if what == "alloc":
+            lists = machine.percpu_lists(cpu, "Normal")
+            return sets.keeps(one) and bool(lists[sets.place(one, parse_gfp(other) >> 3 & 3)])
+        numbers = row[COUNT] + (1 << other), row[HIGH_MARK], row[BATCH], row[FACTOR], other, 0
+        return sets.keeps(other) and machine.policy.surplus(*numbers) == 0
