@@ -9,7 +9,7 @@ from hypothesis import given
 from structpage import BuddyAllocator, Zone
 from structpage.errors import InvalidArgument, OutOfRange, UnknownName
 from structpage.testing.strategies import shapes
-from structpage.zones import deferred_table, last_of_nodes, zone_name, zonelists
+from structpage.zones import deferred_table, last_of_nodes, node_orders, x86_64_zones, zone_name, zonelists
 
 
 def test_numbers():
@@ -103,3 +103,17 @@ def test_the_last_zone_of_a_node_ends_it(shape):
     assert {zone.node for zone in last} == {zone.node for zone in shape.zones}
     assert len(last) == len({zone.node for zone in last})
     assert all(zone.end <= end.end for zone in shape.zones for end in last if zone.node == end.node)
+
+
+def test_nodes_by_distance_as_the_kernel_orders_them():
+    far = [[10, 20, 30, 40], [20, 10, 20, 30], [30, 20, 10, 20], [40, 30, 20, 10]]
+    assert node_orders(range(4), range(4), far) == {0: [0, 1, 2, 3], 1: [1, 2, 0, 3], 2: [2, 3, 1, 0], 3: [3, 2, 1, 0]}
+    # All equally far: the next one up, and no node is first choice of all.
+    assert node_orders(range(3), range(3)) == {0: [0, 1, 2], 1: [1, 2, 0], 2: [2, 0, 1]}
+    assert node_orders([0, 1, 2], [0, 1]) == {0: [0, 2, 1], 1: [1, 2, 0], 2: [2, 0, 1]}  # 2 has no CPU to be busy
+
+
+def test_zones_of_x86_64():
+    assert x86_64_zones(100) == (Zone("DMA", 0, 100),)
+    assert x86_64_zones(1 << 20) == (Zone("DMA", 0, 4096), Zone("DMA32", 4096, 1 << 20))
+    assert x86_64_zones(1 << 21)[2] == Zone("Normal", 1 << 20, 1 << 21)

@@ -1,7 +1,8 @@
 """Where the free blocks of a zone might lie, when no more is known of them than how many there are.
 
 A layout obeys what any real one does: blocks are aligned and apart, and no two halves of a block are both free, for
-the allocator would have merged them. Terminology: an *area* is an aligned block of frames nothing was said of yet. It
+the allocator would have merged them. Whole pageblocks, which it may leave apart, are left so only if there is no room
+else. Terminology: an *area* is an aligned block of frames nothing was said of yet. It
 is *shut* if at least one frame of it must stay in use, because its other half is a free block.
 
 Idea: blocks are put in from the largest order down, each into the smallest area that takes it. An area that is larger
@@ -24,12 +25,23 @@ Counts = Mapping[int, Sequence[int]]
 
 
 class Areas:
-    """The areas of a zone [start, end), each in pageblocks of one type, as far as types are told."""
+    """The areas of a zone [start, end), each in pageblocks of one type, as far as types are told.
+
+    With `apart` whole pageblocks may be left apart.
+    """
 
     def __init__(
-        self, start: int, end: int, types: Sequence[int] | None, orders: tuple[int, int], rng: Random | None
+        self,
+        start: int,
+        end: int,
+        types: Sequence[int] | None,
+        orders: tuple[int, int],
+        rng: Random | None,
+        *,
+        apart: bool = False,
     ) -> None:
         self._block_order, self._top = orders
+        self._merged = self._block_order if apart else self._top
         self._types, self._first, self._rng = types, start >> self._block_order, rng
         self._pfns: dict[tuple[int, int, bool], list[int]] = defaultdict(list)
         chunks = list(self._chunks(start, end))
@@ -49,7 +61,7 @@ class Areas:
         if len(types) == 1:
             self._pfns[types.pop(), order, shut].append(pfn)
         else:
-            self._add(pfn + (1 << order - 1), order - 1, True)
+            self._add(pfn + (1 << order - 1), order - 1, order - 1 < self._merged)
             self._add(pfn, order - 1, shut)
 
     def take(self, order: int, wanted: Iterable[int]) -> int:
@@ -68,7 +80,7 @@ class Areas:
             other = pfn + (1 << size)
             if self._rng and self._rng.random() < 0.5:
                 pfn, other = other, pfn
-            self._add(other, size, size == order)
+            self._add(other, size, size == order < self._merged)
         return pfn
 
     def left(self) -> Iterator[int]:
@@ -86,8 +98,8 @@ def lay_out(
     of pageblocks and the largest. With `rng` places and order are drawn from it. Raises `InvalidArgument` if there is
     no room. O(blocks x orders + frames left).
     """
-    for known in (types, None):
-        areas = Areas(start, end, known, orders, rng)
+    for known, apart in ((types, False), (None, False), (None, True)):
+        areas = Areas(start, end, known, orders, rng, apart=apart)
         blocks = _placed(areas, counts, sorted(set(types) | {0}))
         if blocks is not None:
             rng.shuffle(blocks) if rng else blocks.sort()

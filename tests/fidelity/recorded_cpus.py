@@ -25,13 +25,19 @@ def two_cpus(seed, **options):
 
 
 class Interleaved:
-    """Runs random requests of two CPUs on a recorder, step by step."""
+    """Runs random requests of two CPUs on a recorder, step by step.
 
-    def __init__(self, recorder, patience=0.5):
-        self.recorder, self.rng, self.patience = recorder, recorder.rng, patience
+    With `prompt` a free is done where it is logged, and an allocation is logged where it lets go of the lock: then the
+    order in which they got it is that of when they can have begun at the latest.
+    """
+
+    def __init__(self, recorder, *, prompt=False):
+        self.recorder, self.rng, self.prompt = recorder, recorder.rng, prompt
         self.waiting = [[], []]
         self.begun = [None, None]
         self.locked = -1
+        self.after = [0, 0]
+        self.given = [None, None]
 
     def run(self, requests):
         left = requests
@@ -42,33 +48,41 @@ class Interleaved:
             elif self.begun[cpu]:
                 self._finish(cpu)
             elif left:
-                left -= 1
-                self._begin(cpu)
+                left -= self._begin(cpu)
 
     def _write(self, cpu):
         # Write a line, often several in a row.
         while self.waiting[cpu]:
             self.recorder.log(*self.waiting[cpu].pop(0))
+            if not self.waiting[cpu] and self.given[cpu]:
+                self.recorder.live.update([self.given[cpu]])
+                self.given[cpu] = None
             if self.locked == cpu and len(self.waiting[cpu]) <= self.after[cpu]:
                 self.locked = -1
-            if self.rng.random() < self.patience:
+            if self.rng.random() < 0.5 and not (self.prompt and self.locked != cpu):
                 return
-
-    after = [0, 0]
 
     def _begin(self, cpu):
         live = self.recorder.live
-        if live and self.rng.random() < 0.5:
-            pfn = self.rng.choice(list(live))
-            order = live.pop(pfn)
-            self.recorder.page(cpu, "mm_page_free", pfn, order)
-            self.begun[cpu] = ("free", pfn, order)
-        else:
+        if not live or self.rng.random() < 0.5:
             self.begun[cpu] = ("alloc", self.rng.choice(ORDERS), self.rng.choice(GFPS))
+            return True
+        pfn = self.rng.choice(list(live))
+        if self.prompt and not self._may(cpu, "free", pfn, live[pfn]):
+            return False
+        order = live.pop(pfn)
+        self.recorder.page(cpu, "mm_page_free", pfn, order)
+        self.begun[cpu] = ("free", pfn, order)
+        if self.prompt:
+            self._finish(cpu)
+        return True
+
+    def _may(self, cpu, *request):
+        return self.locked in (-1, cpu) or self._is_local(cpu, *request)
 
     def _finish(self, cpu):
         what, *rest = self.begun[cpu]
-        if self.locked not in (-1, cpu) and not self._is_local(cpu, what, *rest):
+        if not self._may(cpu, what, *rest):
             return
         self.begun[cpu] = None
         machine = self.recorder.machine
@@ -79,7 +93,7 @@ class Interleaved:
         else:
             order, gfp = rest
             pfn = machine.alloc_pages(order, gfp, cpu)
-            self.recorder.live[pfn] = order
+            self.given[cpu] = pfn, order
             lines = self.recorder.records(cpu)
             held = bool(lines)
             asked = f" order={order}" + self.recorder.asked(gfp)
