@@ -14,8 +14,19 @@ LAYERS = [
     {"core"},
     {"errors", "arguments", "mapping", "registry", "tables"},
     {"pages", "frames", "zones", "owners", "engines", "metrics", "lanes", "decoding", "procfs", "gfp", "sizing"},
-    {f"machine{part}" for part in ("", "_asked", "_check", "_events", "_layout", "_proc", "_start", "_state", "_view")}
-    | {"placing", "state", "allocator", "check", "refusal", "request", "replay", "timeline", "streaming", "consumers"},
+    {
+        "machine",
+        "placing",
+        "state",
+        "allocator",
+        "check",
+        "refusal",
+        "request",
+        "replay",
+        "timeline",
+        "streaming",
+        "consumers",
+    },
     {"traces", "fidelity", "experiments", "display", "testing", "data"},
     {"cli", "__main__", "__init__"},
 ]

@@ -20,7 +20,7 @@ from structpage import (
     UnknownName,
     Zone,
 )
-from structpage.machine_events import EVENT
+from structpage.machine.events import EVENT
 
 USER = "GFP_HIGHUSER_MOVABLE"
 TWO_NODES = [Zone("DMA32", 0, 64), Zone("Normal", 64, 128), Zone("Normal", 128, 192, 1)]

@@ -7,8 +7,9 @@ from helpers import says
 from machine_helpers import small
 
 from structpage import CorruptionError, Zone
+from structpage.core.linux.percpu import SET_ROW
 from structpage.core.words import HIGHATOMIC, LANE_SHIFT
-from structpage.machine_check import percpu_list_name
+from structpage.machine.check import percpu_list_name
 
 USER = "GFP_HIGHUSER_MOVABLE"
 ZONE = "zone Normal of node 0"
@@ -29,13 +30,13 @@ def found(machine, message):
 
 
 def test_a_wrong_count(machine):
-    machine.words("percpu")[2 * 2 * 4] += 1
+    machine.words("percpu")[2 * 2 * SET_ROW] += 1
     found(machine, f"{ZONE}, list CPU 0, count must be 3, not 4")
 
 
 def test_a_block_that_waits_nowhere(machine):
     machine.lists.remove(2)
-    machine.words("percpu")[2 * 2 * 4] -= 1
+    machine.words("percpu")[2 * 2 * SET_ROW] -= 1
     found(machine, f"{ZONE}, PFN 2, list membership must be one per-CPU list, not none")
 
 
@@ -68,7 +69,7 @@ def test_a_block_of_another_zone():
     pfn = machine.alloc_pages(0, "GFP_DMA32|__GFP_MOVABLE")
     machine.lists.remove(pfn + 1)
     machine.lists.push_back(machine.machine.percpu.base + 2 * 14 + 1, pfn + 1)
-    machine.words("percpu")[[1 * 4, 2 * 4]] += [-1, 1]
+    machine.words("percpu")[[1 * SET_ROW, 2 * SET_ROW]] += [-1, 1]
     found(machine, f"{ZONE}, list CPU 0 order 0 Movable, PFN 1, zone must be Normal of node 0, not DMA32")
 
 

@@ -3,7 +3,7 @@
 The words are read as arrays, every list is walked both ways, the counts are recounted, and all of them
 are held against each other. The first thing wrong is raised as a `CorruptionError` that says zone, list,
 PFN, field, expected and found. Lists are bounded by the number of frames, so a cycle ends the walk.
-What a machine has more than free lists is held against them in `structpage.machine_check`.
+What a machine has more than free lists is held against them in `structpage.machine.check`.
 """
 
 from __future__ import annotations

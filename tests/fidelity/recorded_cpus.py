@@ -6,11 +6,12 @@ may come between. Whoever has records to write holds the lock; meanwhile the oth
 
 from __future__ import annotations
 
+from recorded_kernel import BLOCK, kernel
+
 from structpage import Zone
 from structpage.core.linux.percpu import BATCH, COUNT, FACTOR, HIGH_MARK, SET_ROW
 from structpage.gfp import parse_gfp
 from structpage.zones import ZONE_NAMES
-from recorded_kernel import BLOCK, kernel
 
 ORDERS = (0, 0, 0, 0, 0, 1, 3, 5)
 GFPS = ("GFP_KERNEL", "GFP_HIGHUSER_MOVABLE")

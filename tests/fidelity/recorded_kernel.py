@@ -31,6 +31,7 @@ GFPS = (
     "GFP_KERNEL|__GFP_RECLAIMABLE",
     "GFP_DMA32",
 )
+ORDERS = (0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 7, 9, 10)
 
 
 class Recorder:
@@ -140,16 +141,17 @@ class Recorder:
         core, bits = self.machine.machine, parse_gfp(gfp)
         zone = core.bulk_zone(count, bits, 0) if count > 1 else -1
         pfns = []
-        if zone < 0:
-            pfns.append(self.alloc(0, gfp, cpu))
-        else:
-            self._clear()
-            for _ in range(count):
-                pfns.append(core.alloc_bulk(zone, bits, cpu, 0))
-                assert pfns[-1] >= 0
-            self._log_records(cpu)
+        try:
+            if zone < 0:
+                pfns.append(self.alloc(0, gfp, cpu))
+            else:
+                self._clear()
+                pfns += [core.alloc_bulk(zone, bits, cpu, 0) for _ in range(count)]
+                assert min(pfns) >= 0
+                self._log_records(cpu)
+        finally:
+            self.log(cpu, f"bulk_r: (somewhere+0x0/0x10 <- __alloc_pages_bulk) n={len(pfns)}")
         self.live |= dict.fromkeys(pfns, 0)
-        self.log(cpu, f"bulk_r: (somewhere+0x0/0x10 <- __alloc_pages_bulk) n={len(pfns)}")
         return pfns
 
     def drain(self, zone, cpu=0, caller=None):
@@ -175,11 +177,12 @@ class Recorder:
 
     @contextmanager
     def balance(self, highest, cpu=0):
+        node = self.machine.cpu_node[cpu]
         self.probe(cpu, "bal", f"order=0 hz={highest}")
-        self.machine.machine.balance(0, highest, 1)
+        self.machine.machine.balance(node, highest, 1)
         yield
         self.log(cpu, "bal_r: (kswapd+0x1f0/0x3a0 <- balance_pgdat) order=0")
-        self.machine.machine.balance(0, highest, 0)
+        self.machine.machine.balance(node, highest, 0)
 
     def isolate(self, pfn, cpu=0, *, turn=False):
         """Take a free block by its address; its order, or -1 where the zone is too low. With `turn` a search did."""
@@ -213,7 +216,7 @@ class Recorder:
 
     # Random ones
 
-    def act(self, cpu=0, node=None, gfps=GFPS):
+    def act(self, cpu=0, node=None, gfps=GFPS, orders=ORDERS):
         """Do one random request of the kinds that are replayed exactly; whether it could be done."""
         rng = self.rng
         roll = rng.random()
@@ -221,8 +224,7 @@ class Recorder:
         zone = rng.choice(self.machine.zones)
         try:
             if roll < 0.45 or not self.live:
-                order = rng.choice((0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 7, 9, 10))
-                self.alloc(order, gfp, cpu, node)
+                self.alloc(rng.choice(orders), gfp, cpu, node)
             elif roll < 0.70:
                 self.free(rng.choice(list(self.live)), cpu)
             elif roll < 0.80:
@@ -329,9 +331,7 @@ def _area(machine, zone, order):
 
 def _set_of(machine, zone, cpu):
     row = next(
-        row
-        for row in machine.percpu_table
-        if (row["zone"], row["node"], row["cpu"]) == (zone.name, zone.node, cpu)
+        row for row in machine.percpu_table if (row["zone"], row["node"], row["cpu"]) == (zone.name, zone.node, cpu)
     )
     lists = machine.percpu_lists(cpu, zone.name, zone.node)
     percpu = machine.machine.percpu
@@ -347,7 +347,7 @@ def _set_of(machine, zone, cpu):
     }
 
 
-def kernel(seed, *, cpus=1, zones=None, watermarks=True, batch=None, high=None, warm=300, counter=False, **options):
+def kernel(seed, *, cpus=1, zones=None, watermarks=True, batch=None, high=None, warm=300, counter=False, orders=ORDERS):
     """A recorder of a machine of some 20 MiB, used by somebody for a while, about to be recorded."""
     rng = Random(seed)
     zones = zones or [Zone("DMA32", BLOCK, 5 * BLOCK), Zone("Normal", 5 * BLOCK, 10 * BLOCK + 77)]
@@ -361,7 +361,6 @@ def kernel(seed, *, cpus=1, zones=None, watermarks=True, batch=None, high=None, 
         start="reserved",
         last_resort=True,
         tuning=tuning,
-        **options,
     )
     for zone in zones:
         _hand_over(machine, zone, rng)
@@ -372,7 +371,7 @@ def kernel(seed, *, cpus=1, zones=None, watermarks=True, batch=None, high=None, 
     recorder = Recorder(machine, rng, counter=counter)
     recorder.quiet = True
     for _ in range(warm):
-        recorder.act(rng.randrange(cpus))
+        recorder.act(rng.randrange(cpus), orders=orders)
     recorder.begin()
     return recorder
 

@@ -64,7 +64,7 @@ class TwoWord(NamedTuple):
 
     def is_block_head(self, pfn: int) -> bool:
         tag = self.word[2 * pfn] & TAG_MASK
-        return tag & FREE_BIT != 0 or tag == ALLOCATED or tag == PCP
+        return tag & FREE_BIT != 0 or tag in (ALLOCATED, PCP)
 
     def order_of(self, pfn: int) -> int:
         return (self.word[2 * pfn] >> ORDER_SHIFT) & ORDER_MASK
@@ -138,7 +138,7 @@ class OneWord(NamedTuple):
 
     def is_block_head(self, pfn: int) -> bool:
         tag = self.word[pfn] & TAG_MASK
-        return tag & FREE_BIT != 0 or tag == ALLOCATED or tag == PCP
+        return tag & FREE_BIT != 0 or tag in (ALLOCATED, PCP)
 
     def order_of(self, pfn: int) -> int:
         return (self.word[pfn] >> ORDER_SHIFT) & ONE_ORDER_MASK

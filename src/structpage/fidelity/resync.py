@@ -14,7 +14,17 @@ from structpage.core.buddy import MERGE_LIKELY
 from structpage.core.linux import script
 from structpage.core.linux.compaction import rotate_to
 from structpage.core.linux.gfp import migratetype
-from structpage.core.linux.percpu import BATCH, COUNT, FACTOR, HIGH_MARK, LISTS, SET_ROW, TYPES_KEPT
+from structpage.core.linux.percpu import (
+    BATCH,
+    COUNT,
+    FACTOR,
+    HIGH_LEAST,
+    HIGH_MARK,
+    HIGH_MOST,
+    LISTS,
+    SET_ROW,
+    TYPES_KEPT,
+)
 from structpage.core.linux.tracepoints import CHANGED_AT, DRAINED, FELL_BACK, FOUND_ORDER_AT, ORDER_AT, REMOVED, TYPE_AT
 from structpage.core.linux.zonetable import RECLAIMING, ZONE_ROW
 from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_MASK, UNMOVABLE
@@ -164,8 +174,9 @@ class Resync:
         row[base + COUNT] += 1 << order
         if drained:
             reclaiming = self.blocks.zones.row[zone * ZONE_ROW + RECLAIMING]
-            numbers = row[base + HIGH_MARK], row[base + BATCH], row[base + FACTOR]
-            row[base + FACTOR] = kernel.after_drain(*numbers, order, reclaiming)
+            limits = row[base + HIGH_LEAST], row[base + HIGH_MOST]
+            numbers = row[base + COUNT], row[base + HIGH_MARK], *limits, row[base + BATCH], row[base + FACTOR]
+            _, row[base + HIGH_MARK], row[base + FACTOR] = kernel.freed(*numbers, order, reclaiming)
 
     def _drain(self, records: list[Record], cpu: int) -> None:
         for pfn, what in records:

@@ -10,10 +10,11 @@ import numpy as np
 from structpage.core.linux import percpu, zonetable
 from structpage.core.linux.percpu import LISTS, SET_ROW
 from structpage.core.linux.zonetable import ZONE_ROW
-from structpage.core.words import LANE_SHIFT, MOVABLE, TYPE_NAMES
+from structpage.core.words import LANE_SHIFT, TYPE_NAMES
 from structpage.engines import Engine
 from structpage.errors import TraceError, must
 from structpage.machine import Machine
+from structpage.machine.state import NO_PAGEBLOCK
 from structpage.traces.capture import Capture
 from structpage.zones import ZONE_NAMES, Zone
 
@@ -83,7 +84,7 @@ def _fill_zone(machine: Machine, zone: Zone, recorded: Recorded, threshold: int)
     blocks = machine.machine.percpu.zone_lists.blocks
     first = recorded["pageblock_first"]
     for place, mt in enumerate(recorded["pageblocks"]):
-        blocks.set_type(first + place << blocks.order, zone.number, MOVABLE if mt is None else mt)
+        blocks.set_type(first + place << blocks.order, zone.number, NO_PAGEBLOCK if mt is None else mt)
     for area in recorded["free_area"]:
         for name, pfns in area["lists"].items():
             for pfn in pfns:
@@ -96,7 +97,8 @@ def _fill_percpu(machine: Machine, zone: int, recorded: Recorded) -> None:
     lists = machine.machine.percpu
     at = zone * machine.cpus + recorded["cpu"]
     row = machine.words("percpu")[at * SET_ROW :][:SET_ROW]
-    row[percpu.COUNT], row[percpu.HIGH_MARK] = recorded["count"], recorded["high"]
+    row[percpu.COUNT] = recorded["count"]
+    row[[percpu.HIGH_MARK, percpu.HIGH_LEAST, percpu.HIGH_MOST]] = recorded["high"]
     row[percpu.BATCH], row[percpu.FACTOR] = recorded["batch"], recorded["free_factor"]
     machine.words("drift")[at] = recorded["nr_free_pages_diff"]
     for place, (pfns, types) in enumerate(zip(recorded["lists"], recorded["mt"], strict=True)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from machine_helpers import free_lists, small
 
+from structpage.core.linux.percpu import SET_ROW
 from structpage.core.words import ISOLATE, MOVABLE, UNMOVABLE
 
 USER = "GFP_HIGHUSER_MOVABLE"
@@ -137,7 +138,7 @@ def test_a_block_freed_after_a_drain_drains_all():
     for pfn in pfns[16:]:
         machine.free_pages(pfn)
     last = machine.alloc_pages(1, USER)
-    machine.words("percpu").reshape(-1, 4)[2, 3] = 1
+    machine.words("percpu").reshape(-1, SET_ROW)[2, 3] = 1
     machine.free_pages(last)
     assert waiting(machine) == {}
     assert machine.percpu_table["count"] == 0
@@ -155,10 +156,10 @@ def test_a_drain_starts_at_the_list_that_was_freed_to_and_goes_round():
     assert waiting(machine) == {place: found[::-1] for place, found in pfns.items()}
     machine.set_zone("Normal", batch=7, pcp_high=14)
     extra = machine.alloc_pages(0, "GFP_KERNEL|__GFP_RECLAIMABLE")
-    machine.words("percpu").reshape(-1, 4)[2, 3] = 0
+    machine.words("percpu").reshape(-1, SET_ROW)[2, 3] = 0
     machine.set_zone("Normal", pcp_high=10)
     machine.set_zone("Normal", batch=3)
-    machine.words("percpu").reshape(-1, 4)[2, 3] = 1
+    machine.words("percpu").reshape(-1, SET_ROW)[2, 3] = 1
     machine.free_pages(extra)
     # Six frames: those of list 2, oldest first, then list 4, which has pairs.
     assert drained(machine) == [pfns[2][0], extra, *pfns[4]]

@@ -2,6 +2,7 @@
 
 From the ground up: `gfp` (flags) and `kernels` (policies: pure functions of small values), `zonetable` (what a zone
 knows of itself, and the free counter that drifts), `pageblocks` (migratetypes by pageblock), `watermark`, `fallback`
-(stealing from other types), `percpu` (per-CPU lists), `highatomic` (the reserve), `isolation` (blocks and ranges taken
-away by their address), `machine` (the allocation and free paths that join them) and `script` (whole traces).
+(stealing from other types), `percpu` (per-CPU lists), `highatomic` (the reserve), `machine` (the
+allocation and free paths that join them); then what takes frames by their address, `isolation`, `contig`, `cma`,
+`hwpoison` and `compaction`; and `script` (whole traces).
 """

@@ -105,6 +105,8 @@ class Fallback(NamedTuple):
                 current += 1
                 found = self.foreign(zone, current, mt)
         pfn = buddy.lists.first((zone << LANE_SHIFT | found) * buddy.orders + current)
+        if not buddy.memmap.is_free_block(pfn, current):
+            return CORRUPT
         status = self.move(zone, pfn, current, mt, flags)
         if self.hint[0] > 1:
             self.hint[0] >>= 1

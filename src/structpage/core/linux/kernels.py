@@ -1,8 +1,15 @@
 """What kernels do differently, as policies: pure functions of small values whose verdicts the mechanisms act on.
 
 A policy is a class of constants and functions; `Kernel61` follows Linux 6.1 (mm/page_alloc.c; the functions named are
-there). The policy of per-CPU lists owns one word per list set, `factor`, that the mechanism keeps for it and never
-looks into: in 6.1 it is `free_factor`, how often in a row the lists were drained.
+there). Another kernel is another class with the same functions, and no mechanism asks which it has.
+
+Per-CPU lists: the mechanism keeps `high` and one more word for each set of lists, `factor`, and passes both at every
+free and refill, with the limits between which `high` may move; the verdict has their new values. In 6.1 `high` stays,
+and `factor` is `free_factor`, how often in a row the lists were drained. Where `high` is tuned (6.7 and later) `factor`
+has room for two counters.
+
+Where a later kernel goes another way altogether, as in its fallback, it brings a mechanism with the same methods in the
+place of the one here (`fallback.Fallback`).
 """
 
 from __future__ import annotations
@@ -24,6 +31,24 @@ class Kernel61(NamedTuple):
     """vm.watermark_boost_factor, in 1/10000 of the high watermark."""
 
     # Per-CPU lists
+
+    def refilled(
+        self, count: int, high: int, least: int, most: int, batch: int, factor: int, order: int
+    ) -> tuple[int, int, int]:
+        """Return how many blocks an empty list is refilled with, and `high` and `factor` from then on."""
+        return self.refill(batch, order), high, factor
+
+    def freed(
+        self, count: int, high: int, least: int, most: int, batch: int, factor: int, order: int, reclaiming: int
+    ) -> tuple[int, int, int]:
+        """Return how many frames to drain after a free of `order`, 0 for none, and `high` and `factor` from then on.
+
+        `count` has the freed block; `reclaiming` is 1 while kswapd balances the zone.
+        """
+        surplus = self.surplus(count, high, batch, factor, order, reclaiming)
+        if surplus:
+            factor = self.after_drain(high, batch, factor, order, reclaiming)
+        return surplus, high, factor
 
     def after_alloc(self, factor: int) -> int:
         """Return `factor` after an allocation from the lists (`rmqueue_pcplist`)."""

@@ -28,8 +28,8 @@ from structpage.core.linux.zonetable import CMA_FREE, ISOLATED, RECLAIMING, ZONE
 from structpage.core.status import CORRUPT, NO_MEMORY
 from structpage.core.words import CMA, LANE_SHIFT, MOVABLE
 
-COUNT, HIGH_MARK, BATCH, FACTOR = range(4)
-SET_ROW = 4
+COUNT, HIGH_MARK, BATCH, FACTOR, HIGH_LEAST, HIGH_MOST = range(6)
+SET_ROW = 6
 TYPES_KEPT = 3
 LISTS = TYPES_KEPT * (COSTLY_ORDER + 1) + 2
 
@@ -86,7 +86,15 @@ class PerCpu(NamedTuple):
         lists, row = self.zone_lists, self.row
         buddy = lists.blocks.buddy
         base = (zone * self.cpus + cpu) * SET_ROW
-        wanted = lists.kernel.refill(row[base + BATCH], order)
+        wanted, row[base + HIGH_MARK], row[base + FACTOR] = lists.kernel.refilled(
+            row[base + COUNT],
+            row[base + HIGH_MARK],
+            row[base + HIGH_LEAST],
+            row[base + HIGH_MOST],
+            row[base + BATCH],
+            row[base + FACTOR],
+            order,
+        )
         taken = 0
         pfn = 0
         while taken < wanted and pfn >= 0:
@@ -115,12 +123,17 @@ class PerCpu(NamedTuple):
         buddy.lists.push_front(self.base + at * LISTS + place, pfn)
         row[base + COUNT] += 1 << order
         reclaiming = self.zone_lists.blocks.zones.row[zone * ZONE_ROW + RECLAIMING]
-        factor, high, batch = row[base + FACTOR], row[base + HIGH_MARK], row[base + BATCH]
-        surplus = kernel.surplus(row[base + COUNT], high, batch, factor, order, reclaiming)
-        if surplus == 0:
-            return 0
-        row[base + FACTOR] = kernel.after_drain(high, batch, factor, order, reclaiming)
-        return self.drain(zone, cpu, surplus, place, cpu)
+        surplus, row[base + HIGH_MARK], row[base + FACTOR] = kernel.freed(
+            row[base + COUNT],
+            row[base + HIGH_MARK],
+            row[base + HIGH_LEAST],
+            row[base + HIGH_MOST],
+            row[base + BATCH],
+            row[base + FACTOR],
+            order,
+            reclaiming,
+        )
+        return self.drain(zone, cpu, surplus, place, cpu) if surplus else 0
 
     def drain(self, zone: int, cpu: int, frames: int, place: int, caller: int) -> int:
         """Free at least `frames` from the tails of a set's lists, all of one list before the next, from `place` on.

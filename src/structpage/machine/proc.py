@@ -20,7 +20,7 @@ from structpage.procfs import BuddyInfo, Pageset, PageTypeInfo, ZoneInfo
 from structpage.zones import ZONE_NAMES, Zone
 
 if TYPE_CHECKING:
-    from structpage.machine_view import MachineView
+    from structpage.machine.view import MachineView
 
 
 class Names(NamedTuple):

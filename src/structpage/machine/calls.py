@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from structpage import machine_start
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
 from structpage.core.buddy import MERGE_LIKELY, TO_TAIL
 from structpage.core.linux.gfp import GFP_ACCOUNT
@@ -27,8 +26,9 @@ from structpage.core.words import ISOLATE, ZIDS
 from structpage.engines import Engine
 from structpage.errors import InvalidFree, OutOfMemory, must
 from structpage.frames import FrameMemory
-from structpage.machine_asked import AskedMachine
-from structpage.machine_events import decoded
+from structpage.machine import start as machine_start
+from structpage.machine.asked import AskedMachine
+from structpage.machine.events import decoded
 from structpage.pages import PageArray
 from structpage.procfs import parse_zoneinfo
 from structpage.refusal import why_not_allocated, why_not_reserved
@@ -114,7 +114,7 @@ class Machine(AskedMachine):
 
         Free blocks are told by `pagetypeinfo`, or, all of them Movable, by `buddyinfo`; they are laid out ascending and
         close together, or with `seed` at places and in an order drawn from it. What else is chosen is told in
-        `machine_start`. `options` are those of the class that the files do not tell: `kernel`, `cpu_node`,
+        `machine.start`. `options` are those of the class that the files do not tell: `kernel`, `cpu_node`,
         `distance`, `engine`, `memory`, `stamp`, `last_resort`. Raises `TraceError` for a text that is none of such a
         file, `InvalidArgument` if they do not fit together. O(frames that exist or are holes).
         """
@@ -319,11 +319,11 @@ class Machine(AskedMachine):
     # Being looked at
 
     def events(self) -> npt.NDArray[np.void]:
-        """Return what the last call did on its way, as the kernel would trace it; `machine_events.EVENT`."""
+        """Return what the last call did on its way, as the kernel would trace it; `machine.events.EVENT`."""
         return decoded(self.words("trace"))
 
     def check(self) -> None:
         """Verify every invariant from the words, lists, counts and tables; raises `CorruptionError`. O(frames)."""
-        from structpage.machine_check import check_machine
+        from structpage.machine.check import check_machine
 
         check_machine(self)

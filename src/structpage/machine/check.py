@@ -13,7 +13,7 @@ from structpage.core.words import CMA, HIGHATOMIC, ISOLATE, TAGS, TYPE_NAMES
 from structpage.errors import CorruptionError
 
 if TYPE_CHECKING:
-    from structpage.machine_view import MachineView
+    from structpage.machine.view import MachineView
     from structpage.zones import Zone
 
 

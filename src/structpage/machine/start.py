@@ -1,7 +1,7 @@
 """A machine that begins as /proc tells of another one: the same counts, sizes and types, at places that are made up.
 
 What zoneinfo, and pagetypeinfo or buddyinfo, do not tell is chosen: which frames of a zone exist (the first ones, as
-many pageblocks as are told, or the present frames), and where its free blocks lie (see `machine_layout`). Frames that
+many pageblocks as are told, or the present frames), and where its free blocks lie (see `layout`). Frames that
 wait on per-CPU lists are single ones, of the type of their pageblock; all others are in use, by nobody in particular,
 and may be freed. Where the files do not agree about the free frames, as they were not read at one moment, CPU 0 has
 the difference.
@@ -17,9 +17,9 @@ from typing import NamedTuple
 from structpage.core.linux import percpu, zonetable
 from structpage.core.words import HIGHATOMIC, ISOLATE, LANE_SHIFT, TYPE_NAMES
 from structpage.errors import InvalidArgument, must
-from structpage.machine_layout import lay_out
-from structpage.machine_proc import configured_zids
-from structpage.machine_state import NO_PAGEBLOCK, MachineState
+from structpage.machine.layout import lay_out
+from structpage.machine.proc import configured_zids
+from structpage.machine.state import NO_PAGEBLOCK, MachineState
 from structpage.procfs import PageTypeInfo, ZoneInfo, parse_buddyinfo, parse_pagetypeinfo, parse_zoneinfo
 from structpage.zones import ZONE_NAMES, Zone
 
@@ -114,7 +114,8 @@ def _set_sizes(machine: MachineState, told: Told, free: int) -> None:
     info, zone = told.info, told.zone
     for cpu, pageset in enumerate(info.pagesets):
         sets = machine.words("percpu").reshape(-1, percpu.SET_ROW)[zone.number * machine.cpus + cpu]
-        sets[[percpu.HIGH_MARK, percpu.BATCH]] = pageset.high, pageset.batch
+        sets[[percpu.HIGH_MARK, percpu.HIGH_LEAST, percpu.HIGH_MOST]] = pageset.high
+        sets[percpu.BATCH] = pageset.batch
     row = machine.words("zone_rows")[zone.number * zonetable.ZONE_ROW :][: zonetable.ZONE_ROW]
     row[[zonetable.MIN, zonetable.LOW, zonetable.HIGH]] = info.min, info.low, info.high
     row[[zonetable.MANAGED, zonetable.FREE, zonetable.BOOST]] = info.managed, info.free, info.boost or 0

@@ -7,7 +7,7 @@ from structpage.core.linux.gfp import highest_zid
 from structpage.core.words import ZIDS
 from structpage.errors import InvalidArgument, InvalidFree, TraceError, must
 from structpage.gfp import format_gfp, parse_gfp
-from structpage.machine_view import MachineView
+from structpage.machine.view import MachineView
 from structpage.refusal import why_not_allocated
 
 

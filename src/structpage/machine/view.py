@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from structpage import machine_proc, metrics
+from structpage import metrics
 from structpage.arguments import between
 from structpage.core.linux import percpu, zonetable
 from structpage.core.linux.percpu import LISTS, SET_ROW
-from structpage.machine_state import SET_FIELDS, ZONE_FIELDS, MachineState
+from structpage.machine import proc as machine_proc
+from structpage.machine.state import SET_FIELDS, ZONE_FIELDS, MachineState
 from structpage.procfs import format_buddyinfo, format_pagetypeinfo, format_zoneinfo
 from structpage.tables import html_table
 from structpage.zones import ZONE_NAMES

@@ -1,6 +1,6 @@
 """`MachineState`: the buffers of a machine, what they say, and the sizes of its zones.
 
-What is read from it is in `structpage.machine_view`, its operations are in `structpage.machine`.
+What is read from it is in `structpage.machine.view`, its operations are in `structpage.machine`.
 """
 
 from __future__ import annotations
@@ -185,7 +185,8 @@ class MachineState(AllocatorState):
             row[[zonetable.MIN, zonetable.LOW, zonetable.HIGH]] = size.min, size.low, size.high
             row[[zonetable.BOOST, zonetable.THRESHOLD]] = 0, size.threshold
             row[zonetable.RESERVE :][: len(ZONE_NAMES)] = size.lowmem_reserve
-            self._sets(zone)[:, [percpu.BATCH, percpu.HIGH_MARK]] = size.batch, size.pcp_high
+            self._sets(zone)[:, percpu.BATCH] = size.batch
+            self._sets(zone)[:, [percpu.HIGH_MARK, percpu.HIGH_LEAST, percpu.HIGH_MOST]] = size.pcp_high
 
     def set_zone(self, zone: str, node: int = 0, *, lowmem_reserve: Sequence[int] | None = None, **sizes: int) -> None:
         """Set sizes of a zone: those of `SETTABLE`, and for all of its CPUs those of `SETTABLE_BY_CPU`.
