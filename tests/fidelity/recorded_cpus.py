@@ -9,7 +9,7 @@ from __future__ import annotations
 from recorded_kernel import BLOCK, kernel
 
 from structpage import Zone
-from structpage.core.linux.percpu import BATCH, COUNT, FACTOR, HIGH_MARK, SET_ROW
+from structpage.core.linux.percpu import COUNT, FACTOR, HIGH_MARK, SET_ROW
 from structpage.gfp import parse_gfp
 from structpage.zones import ZONE_NAMES
 
@@ -113,5 +113,5 @@ class Interleaved:
         if what == "alloc":
             lists = machine.percpu_lists(cpu, "Normal")
             return sets.keeps(one) and bool(lists[sets.place(one, parse_gfp(other) >> 3 & 3)])
-        numbers = row[COUNT] + (1 << other), row[HIGH_MARK], row[BATCH], row[FACTOR], other, 0
-        return sets.keeps(other) and machine.policy.surplus(*numbers) == 0
+        drains_all = row[FACTOR] and 0 < other < 4
+        return sets.keeps(other) and not drains_all and row[COUNT] + (1 << other) < row[HIGH_MARK]

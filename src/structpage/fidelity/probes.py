@@ -85,10 +85,10 @@ class Probes:
     def taken(self, taken: int, returned: int) -> Iterator[tuple[Taken, int]]:
         """Yield the blocks taken by their address, and those put back, each with the number it is given."""
         event, page, order = self.fields("isolate", "page", "order")
-        _, result = self.fields("isolate_r", "ret")
-        done = np.zeros(len(event), bool)
-        done[: len(result)] = result[: len(event)] != 0
-        yield _taken(event[done], page[done], order[done], MM_PAGE_ALLOC, np.ones(int(done.sum()), np.int64)), taken
+        returned_at, result = self.fields("isolate_r", "ret")
+        call, answer = self._calls(event, returned_at)
+        done = np.sort(call[result[answer] != 0])
+        yield _taken(event[done], page[done], order[done], MM_PAGE_ALLOC, np.ones(len(done), np.int64)), taken
         event, page, order, mt = self.fields("putback", "page", "order", "mt")
         yield _taken(event, page, order, MM_PAGE_FREE, mt), returned
 
@@ -103,21 +103,39 @@ class Probes:
     def balances(self) -> tuple[Column, Column, None, Column]:
         """Return where kswapd began and ended: rows, highest zones, nothing, and ones and zeros."""
         begun, highest = self.fields("bal", "hz")
-        ended = self.rows("bal_r")[: len(begun)]
-        event = np.concatenate([begun, ended])
-        begins = np.concatenate([np.ones(len(begun), np.int64), np.zeros(len(ended), np.int64)])
-        return event, np.concatenate([highest, highest[: len(ended)]]), None, begins
+        ended = self.rows("bal_r")
+        call, answer = self._calls(begun, ended)
+        event = np.concatenate([begun, ended[answer]])
+        begins = np.concatenate([np.ones(len(begun), np.int64), np.zeros(len(answer), np.int64)])
+        return event, np.concatenate([highest, highest[call]]), None, begins
 
     def bulk(self) -> Bulk:
         """Return the bulk allocations, each where it was done, with how many frames it got.
 
         One that got a single frame had it by an ordinary allocation, which is logged as such.
         """
-        _, gfp, node = self.fields("bulk", "gfp", "nid")
+        begun, gfp, node = self.fields("bulk", "gfp", "nid")
         event, count = self.fields("bulk_r", "n")
-        calls = min(len(gfp), len(event))
-        table = np.stack([event[:calls], np.maximum(node[:calls], 0), gfp[:calls], count[:calls]])
+        call, answer = self._calls(begun, event)
+        table = np.stack([event[answer], np.maximum(node[call], 0), gfp[call], count[answer]])
         return Bulk(*table[:, table[3] > 1])
+
+    def _calls(self, begun: Column, ended: Column) -> tuple[Column, Column]:
+        # Which of the events are the call and the return of one, in the order of the returns. A task returns from the
+        # call it made last; what runs in the idle task is told apart by its CPU.
+        tasks: dict[int, list[int]] = {}
+        pairs = []
+        order = np.argsort(np.concatenate([begun, ended]), kind="stable").tolist()
+        task = np.where(self.events.pid == 0, -1 - self.events.cpu, self.events.pid)
+        task = task[np.concatenate([begun, ended])].tolist()
+        for one in order:
+            waiting = tasks.setdefault(task[one], [])
+            if one < len(begun):
+                waiting.append(one)
+            elif waiting:
+                pairs.append((waiting.pop(), one - len(begun)))
+        call, answer = np.array(pairs, np.int64).reshape(-1, 2).T
+        return call, answer
 
     def _zone(self, address: Column) -> Column:
         unknown = [number for number in np.unique(address).tolist() if number not in self._zones]
