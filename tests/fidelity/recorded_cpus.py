@@ -28,8 +28,9 @@ def two_cpus(seed, **options):
 class Interleaved:
     """Runs random requests of two CPUs on a recorder, step by step.
 
-    With `prompt` a free is done where it is logged, and an allocation is logged where it lets go of the lock: then the
-    order in which they got it is that of when they can have begun at the latest.
+    With `prompt` a free is done where it is logged, or, if another's allocation has the lock and has written a record,
+    right after that; and an allocation is logged where it lets go of the lock. Then the order in which they got it is
+    that of when they can have begun at the latest.
     """
 
     def __init__(self, recorder, *, prompt=False):
@@ -37,6 +38,7 @@ class Interleaved:
         self.waiting = [[], []]
         self.begun = [None, None]
         self.locked = -1
+        self.written = 0
         self.after = [0, 0]
         self.given = [None, None]
 
@@ -51,16 +53,17 @@ class Interleaved:
             elif left:
                 left -= self._begin(cpu)
 
-    def _write(self, cpu):
+    def _write(self, cpu, *, all_of_it=False):
         # Write a line, often several in a row.
         while self.waiting[cpu]:
             self.recorder.log(*self.waiting[cpu].pop(0))
+            self.written += int(cpu == self.locked)
             if not self.waiting[cpu] and self.given[cpu]:
                 self.recorder.live.update([self.given[cpu]])
                 self.given[cpu] = None
             if self.locked == cpu and len(self.waiting[cpu]) <= self.after[cpu]:
                 self.locked = -1
-            if self.rng.random() < 0.5 and not (self.prompt and self.locked != cpu):
+            if self.rng.random() < 0.5 and not all_of_it and not (self.prompt and self.locked != cpu):
                 return
 
     def _begin(self, cpu):
@@ -69,12 +72,15 @@ class Interleaved:
             self.begun[cpu] = ("alloc", self.rng.choice(ORDERS), self.rng.choice(GFPS))
             return True
         pfn = self.rng.choice(list(live))
-        if self.prompt and not self._may(cpu, "free", pfn, live[pfn]):
+        free = self._may(cpu, "free", pfn, live[pfn])
+        if self.prompt and not free and not (self.after[1 - cpu] and self.written):
             return False
         order = live.pop(pfn)
         self.recorder.page(cpu, "mm_page_free", pfn, order)
         self.begun[cpu] = ("free", pfn, order)
         if self.prompt:
+            if not free:
+                self._write(1 - cpu, all_of_it=True)
             self._finish(cpu)
         return True
 
@@ -102,7 +108,7 @@ class Interleaved:
             self.after[cpu] = 1
         if held:
             assert self.locked == -1
-            self.locked = cpu
+            self.locked, self.written = cpu, 0
         self.waiting[cpu] = lines
 
     def _is_local(self, cpu, what, one, other):

@@ -27,8 +27,8 @@ from structpage.engines import Engine
 from structpage.errors import InvalidFree, OutOfMemory, must
 from structpage.frames import FrameMemory
 from structpage.machine import start as machine_start
-from structpage.machine.asked import AskedMachine
 from structpage.machine.events import decoded
+from structpage.machine.placed import PlacedMachine
 from structpage.pages import PageArray
 from structpage.procfs import parse_zoneinfo
 from structpage.refusal import why_not_allocated, why_not_reserved
@@ -36,7 +36,7 @@ from structpage.sizing import Tuning
 from structpage.zones import Zone
 
 
-class Machine(AskedMachine):
+class Machine(PlacedMachine):
     """Linux's page allocator over a `PageArray`, with its lists where `placement` puts them.
 
     Parameters: `pages`, a memmap or a number of frames; `placement`, a name or class; `kernel`, whose policies it
