@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from structpage.engines import Engine
 from structpage.errors import TraceError, must
 from structpage.machine import Machine
 from structpage.machine.state import NO_PAGEBLOCK
+from structpage.procfs import parse_zoneinfo
 from structpage.traces.capture import Capture
 from structpage.zones import ZONE_NAMES, Zone
 
@@ -53,7 +53,9 @@ def recorded_zones(lists: Recorded) -> dict[Zone, Recorded]:
 def _built(capture: Capture, placement: str | type, engine: str | Engine | None) -> Machine:
     zones = recorded_zones(capture.before)
     cpus = max(len(zone["pcp"]) for zone in zones.values())
-    thresholds = _thresholds(capture.proc.get("before/zoneinfo", ""))
+    text = capture.proc.get("before/zoneinfo", "")
+    told = parse_zoneinfo(text) if text else ()
+    thresholds = {(one.node, one.zone): one.pagesets[0].threshold or 0 for one in told if one.pagesets}
     kernel = ".".join(capture.kernel.split(".")[:2])
     frames = max(zone.end for zone in zones)
     machine = Machine(
@@ -69,6 +71,7 @@ def _built(capture: Capture, placement: str | type, engine: str | Engine | None)
     )
     for zone, recorded in zones.items():
         _fill_zone(machine, zone, recorded, thresholds.get((zone.node, zone.name), 0))
+    machine.told = told
     return machine
 
 
@@ -111,16 +114,6 @@ def _reserves(recorded: list[int]) -> list[int]:
     # By our zone numbers, which have a place for HighMem: a request for it goes to Normal where there is none.
     reserves = list(recorded) + recorded[-1:] * (len(ZONE_NAMES) - 1 - len(recorded))
     return [*reserves[:3], reserves[2], *reserves[3 : len(ZONE_NAMES) - 1]]
-
-
-def _thresholds(zoneinfo: str) -> dict[tuple[int, str], int]:
-    # The vmstat threshold of each zone.
-    found = {}
-    for node, name, rest in re.findall(r"^Node (\d+), zone +(\S+)\n((?:(?!Node ).*\n)*)", zoneinfo, re.M):
-        threshold = re.search(r"vm stats threshold: (\d+)", rest)
-        if threshold:
-            found[int(node), name] = int(threshold[1])
-    return found
 
 
 def same_lists(machine: Machine, lists: Recorded) -> bool:
