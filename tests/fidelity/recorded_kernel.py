@@ -267,7 +267,7 @@ class Recorder:
     def begin(self):
         """Start to record: what is free, and how it is listed, is that of the first stop."""
         self.before = lists_of(self.machine)
-        self.zoneinfo = zoneinfo(self.machine)
+        self.zoneinfo = self.machine.zoneinfo()
         self.quiet = False
         self.log(0, "tracing_mark_write: ORACLE begins")
 
@@ -276,14 +276,6 @@ class Recorder:
         events = read_trace(io.BytesIO(text.encode()), strict=True)
         proc = {"before/zoneinfo": self.zoneinfo}
         return Capture(name, "6.1.192", {}, events, self.before, lists_of(self.machine), proc, "")
-
-
-def zoneinfo(machine):
-    """As much of /proc/zoneinfo as tells the vmstat thresholds."""
-    return "".join(
-        f"Node {row['node']}, zone {row['zone']:>8}\n  vm stats threshold: {row['threshold']}\n"
-        for row in machine.zone_table
-    )
 
 
 def lists_of(machine):

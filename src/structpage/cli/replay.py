@@ -29,17 +29,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", default="plain", metavar="NAME", help="plain (the default), compiled, probed or checked"
     )
+    parser.add_argument("--strict", action="store_true", help="stop at the first bad line of a trace")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print how far simulator and kernel agree; 0."""
+    from structpage.cli.source import opened
     from structpage.experiments.workload import DEFAULT
     from structpage.fidelity import replay_capture
-    from structpage.traces import Capture, open_workload
+    from structpage.traces import Capture
 
     name = options.capture or DEFAULT
-    capture = open_workload(name)
+    capture = opened(name, strict=options.strict)
     if not isinstance(capture, Capture):
         raise InvalidArgument(must(f"capture {name}", "a recording with free lists", "a bare trace"))
     result = replay_capture(capture, requests=options.requests, placement=options.placement, engine=options.engine)
