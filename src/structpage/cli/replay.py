@@ -26,9 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="made from the standard events alone, or from kprobe lines too (the default)",
     )
     parser.add_argument("--placement", default="side-table", metavar="NAME", help="where the free lists live")
-    parser.add_argument(
-        "--engine", default="plain", metavar="NAME", help="plain (the default), compiled, probed or checked"
-    )
+    parser.add_argument("--engine", default="plain", metavar="NAME", help="plain (the default), compiled or probed")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad line of a trace")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
