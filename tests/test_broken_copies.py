@@ -47,23 +47,23 @@ def merging(self, pfn, order, lane, levels=64, top=64, keep_upper=False, leak=Fa
     return listed(self, pfn, order, lane)
 
 
-def never_coalesces(self, pfn, order, lane, where):
+def never_coalesces(self, pfn, order, lane, where, top):
     return listed(self, pfn, order, lane)
 
 
-def one_level_only(self, pfn, order, lane, where):
+def one_level_only(self, pfn, order, lane, where, top):
     return merging(self, pfn, order, lane, levels=1)
 
 
-def leaks_when_the_buddy_is_busy(self, pfn, order, lane, where):
+def leaks_when_the_buddy_is_busy(self, pfn, order, lane, where, top):
     return merging(self, pfn, order, lane, leak=where == MERGE_LIKELY)
 
 
-def keeps_the_upper_address_on_merge(self, pfn, order, lane, where):
+def keeps_the_upper_address_on_merge(self, pfn, order, lane, where, top):
     return merging(self, pfn, order, lane, keep_upper=True)
 
 
-def looks_right_only(self, pfn, order, lane, where):
+def looks_right_only(self, pfn, order, lane, where, top):
     """Merges with the buddy on its right alone."""
     zone = lane >> LANE_SHIFT
     while order < self.orders - 1 and not pfn & 1 << order:
@@ -77,7 +77,7 @@ def looks_right_only(self, pfn, order, lane, where):
     return listed(self, pfn, order, lane)
 
 
-def never_reaches_max_order(self, pfn, order, lane, where):
+def never_reaches_max_order(self, pfn, order, lane, where, top):
     return merging(self, pfn, order, lane, top=self.orders - 2)
 
 
@@ -103,7 +103,7 @@ def free_ignores_the_order(self, pfn, order, mt):
     return self.free_block(pfn, 0, (lane & ~TYPE_MASK) | mt, MERGE_LIKELY, self.orders - 1)
 
 
-def merges_across_the_border(self, pfn, order, lane, where):
+def merges_across_the_border(self, pfn, order, lane, where, top):
     while order < self.orders - 1:
         buddy = pfn ^ (1 << order)
         if not (buddy < self.frames and self.memmap.is_free_block(buddy, order)):
@@ -116,8 +116,8 @@ def merges_across_the_border(self, pfn, order, lane, where):
     return listed(self, pfn, order, lane)
 
 
-def forgets_to_unmark_the_merged(self, pfn, order, lane, where):
-    status = SOUND["free_block"](self, pfn, order, lane, where)
+def forgets_to_unmark_the_merged(self, pfn, order, lane, where, top):
+    status = SOUND["free_block"](self, pfn, order, lane, where, top)
     if order < self.orders - 1 and self.memmap.is_free_head(pfn & ~(1 << order)):
         head = pfn & ~(1 << order)
         if self.memmap.order_of(head) > order:

@@ -11,7 +11,7 @@ from structpage.core.linux.percpu import LISTS, SET_ROW
 from structpage.core.linux.zonetable import ZONE_ROW
 from structpage.core.words import LANE_SHIFT, TYPE_NAMES
 from structpage.engines import Engine
-from structpage.errors import TraceError, must
+from structpage.errors import StructPageError, TraceError, must
 from structpage.machine import Machine
 from structpage.machine.state import NO_PAGEBLOCK
 from structpage.procfs import parse_zoneinfo
@@ -34,6 +34,8 @@ def machine_of(
     """
     try:
         return _built(capture, placement, engine)
+    except StructPageError:
+        raise
     except (KeyError, TypeError, IndexError, ValueError) as error:
         rule = "free lists with zones, counters and per-CPU lists"
         raise TraceError(must(f"capture {capture.name}", rule, f"{type(error).__name__} {error}")) from error
