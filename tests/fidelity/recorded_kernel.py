@@ -339,7 +339,19 @@ def _set_of(machine, zone, cpu):
     }
 
 
-def kernel(seed, *, cpus=1, zones=None, watermarks=True, batch=None, high=None, warm=300, counter=False, orders=ORDERS):
+def kernel(
+    seed,
+    *,
+    cpus=1,
+    zones=None,
+    watermarks=True,
+    batch=None,
+    high=None,
+    warm=300,
+    counter=False,
+    orders=ORDERS,
+    holes=True,
+):
     """A recorder of a machine of some 20 MiB, used by somebody for a while, about to be recorded."""
     rng = Random(seed)
     zones = zones or [Zone("DMA32", BLOCK, 5 * BLOCK), Zone("Normal", 5 * BLOCK, 10 * BLOCK + 77)]
@@ -355,7 +367,7 @@ def kernel(seed, *, cpus=1, zones=None, watermarks=True, batch=None, high=None, 
         tuning=tuning,
     )
     for zone in zones:
-        _hand_over(machine, zone, rng)
+        _hand_over(machine, zone, rng, (0, 0, 0, 1, 3) if holes else (0,))
     machine.compute_sizes()
     for zone in zones:
         sizes = {"batch": batch or rng.randint(1, 12), "pcp_high": high if high is not None else rng.randint(0, 80)}
@@ -368,10 +380,10 @@ def kernel(seed, *, cpus=1, zones=None, watermarks=True, batch=None, high=None, 
     return recorder
 
 
-def _hand_over(machine, zone, rng):
+def _hand_over(machine, zone, rng, holes):
     # A zone that is free but for a few frames that nobody will ever free.
     start = zone.start
     while start < zone.end:
         count = min(rng.randint(1, 900), zone.end - start)
         machine.release(start, count)
-        start += count + rng.choice((0, 0, 0, 1, 3))
+        start += count + rng.choice(holes)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from structpage import placing
 from structpage.arguments import named
 from structpage.core.linux import script
 from structpage.core.linux.tracepoints import FELL_BACK, REMOVED
 from structpage.engines import Engine
+from structpage.errors import InvalidArgument, must
 from structpage.fidelity.asked import SOURCES, Asked, asked_of
 from structpage.fidelity.follow import Followed, follow
 from structpage.fidelity.order import begun_order, count_ambiguous, is_counted
@@ -126,12 +128,15 @@ def replay_capture(
 
     Raises:
         UnknownName: there is no such source of requests, placement, engine or kernel.
+        InvalidArgument: the placement does not keep the order of its lists.
         TraceError: the capture lacks something.
 
     Cost: some 0.4 us per event compiled, 20 us plain; twice that for several CPUs.
 
     """
     named("requests", requests, SOURCES)
+    if not placing.declared(placing.placement_class(placement)).keeps_order:
+        raise InvalidArgument(must("placement", "one that keeps the order of its lists", repr(placement)))
     asked = asked_of(capture, requests, engine)
     machine = machine_of(capture, placement, engine=engine)
     followed = follow(machine, asked, capture.events, resynchronise=resynchronise)
