@@ -15,6 +15,7 @@ LAYERS = [
     {"errors", "arguments", "mapping", "registry", "tables"},
     {"pages", "frames", "zones", "owners", "engines", "metrics", "lanes", "decoding", "procfs", "gfp", "sizing"},
     {
+        "boot",
         "machine",
         "placing",
         "state",

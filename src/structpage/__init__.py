@@ -21,6 +21,8 @@ _NAMES = {
     "BuddyAllocator": "allocator",
     "Machine": "machine",
     "Tuning": "sizing",
+    "Memblock": "boot",
+    "Region": "boot",
     "placement_names": "placing",
     "Placement": "core.buffers",
     "Declaration": "core.buffers",
@@ -85,6 +87,8 @@ __all__ = ["__version__", *_NAMES]
 
 if TYPE_CHECKING:
     from structpage.allocator import BuddyAllocator as BuddyAllocator
+    from structpage.boot import Memblock as Memblock
+    from structpage.boot import Region as Region
     from structpage.consumers import (
         ArchFreePage as ArchFreePage,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from structpage.cli.output import print_result
+from structpage.cli.output import print_json, print_result
 from structpage.errors import InvalidArgument, must
 
 NAME = "replay"
@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "capture",
         nargs="?",
         metavar="CAPTURE",
-        help="a capture folder, an .npz, or the name of a shipped capture; by default the shipped one",
+        help="a capture folder, of a boot too, an .npz, or the name of a shipped capture; by default that",
     )
     parser.add_argument(
         "--requests",
@@ -35,10 +35,13 @@ def run(options: argparse.Namespace) -> int:
     """Print how far simulator and kernel agree; 0."""
     from structpage.cli.source import opened
     from structpage.experiments.workload import DEFAULT
-    from structpage.fidelity import replay_capture
+    from structpage.fidelity import handover_of, is_boot, replay_capture
     from structpage.traces import Capture
 
     name = options.capture or DEFAULT
+    if is_boot(name):
+        print_json(handover_of(name, placement=options.placement, engine=options.engine).as_dict())
+        return 0
     capture = opened(name, strict=options.strict)
     if not isinstance(capture, Capture):
         raise InvalidArgument(must(f"capture {name}", "a recording with free lists", "a bare trace"))

@@ -7,6 +7,7 @@ several CPUs in the order they began, and `replaying` is the whole.
 
 from __future__ import annotations
 
+from structpage.fidelity.boot import Handover, handover_of, is_boot, memblock_of
 from structpage.fidelity.replaying import Fidelity, replay_capture
 
-__all__ = ["Fidelity", "replay_capture"]
+__all__ = ["Fidelity", "Handover", "handover_of", "is_boot", "memblock_of", "replay_capture"]

@@ -96,7 +96,7 @@ class Machine(PlacedMachine):
         if start == "free":
             for zone in self.zones:
                 for first, end in zone.present():
-                    self._hand_over(zone, first, end)
+                    self.hand_over(zone, first, end)
             self.compute_sizes()
 
     @classmethod
@@ -250,9 +250,13 @@ class Machine(PlacedMachine):
         if not self.ranges.is_reserved_range(first, end):
             raise InvalidFree(why_not_reserved(self, first, end))
         self._begin()
-        self._hand_over(next(zone for zone in self.zones if zone.start <= first < zone.end), first, end)
+        self.hand_over(next(zone for zone in self.zones if zone.start <= first < zone.end), first, end)
 
-    def _hand_over(self, zone: Zone, start: int, end: int) -> None:
+    def hand_over(self, zone: Zone, start: int, end: int) -> None:
+        """Do what `release` does, without looking: all frames of [start, end) are reserved, and of this zone.
+
+        Raises `CorruptionError`. O((end - start) / 2^max_order).
+        """
         blocks = self.machine.percpu.zone_lists.blocks
         self._row(zone)[MANAGED] += end - start
         while start < end:
