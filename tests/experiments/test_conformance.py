@@ -11,6 +11,7 @@ from structpage.errors import TraceError
 from structpage.experiments import conformance
 
 SHARED = Path(os.environ.get("STRUCTPAGE_CONFORMANCE", Path(__file__).parents[3] / "shared" / "conformance"))
+KNOWN = "'buddy-conformance/1' or 'memblock-conformance/1'"
 PLACEMENTS = ["side-table", "in-page", "in-words", "one-word"]
 
 
@@ -103,9 +104,10 @@ def fresh_adoption():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "script .* must be JSON of format buddy-conformance/1, not Expecting value.*"),
-        ("[]", "format of .* must be 'buddy-conformance/1', not 'list'"),
-        ('{"format": "x/1"}', "format of .* must be 'buddy-conformance/1', not 'x/1'"),
+        ("", f"script .* must be JSON of format {KNOWN}, not Expecting value.*"),
+        ("[]", f"format of .* must be {KNOWN}, not 'list'"),
+        ('{"format": "x/1"}', f"format of .* must be {KNOWN}, not 'x/1'"),
+        ('{"format": "memblock-conformance/1"}', "scenarios of .* must be a list of objects with test and ops, not .*"),
         ('{"format": "buddy-conformance/1", "scenarios": [{}]}', "scenarios of .* must be a list of objects with .*"),
     ],
 )
@@ -119,7 +121,7 @@ def test_other_files_are_refused(tmp_path, content, message):
 def test_a_binary_file_is_refused(tmp_path):
     path = tmp_path / "script.json"
     path.write_bytes(bytes(range(256)))
-    with pytest.raises(TraceError, match="must be JSON of format buddy-conformance/1"):
+    with pytest.raises(TraceError, match=f"must be JSON of format {KNOWN}"):
         conformance.load(path)
 
 
@@ -127,6 +129,71 @@ def test_files_are_read(tmp_path):
     path = tmp_path / "script.json"
     path.write_text(json.dumps({"format": "buddy-conformance/1", "scenarios": [scenario(*EVERY_OP)]}))
     assert conformance.run(conformance.load(path), PLACEMENTS).passed == 4
+
+
+def memblock_file(tmp_path, *ops, numa=True):
+    path = tmp_path / "memblock.json"
+    scenario = {"test": "ours", "ops": list(ops)}
+    told = {"format": "memblock-conformance/1", "config": {"CONFIG_NUMA": numa}, "scenarios": [scenario]}
+    path.write_text(json.dumps(told))
+    return path
+
+
+def call(name, *, ret=0, memory=(), reserved=(), bottom_up=False, **arguments):
+    return {"op": name, **arguments, "bottom_up": bottom_up, "ret": ret, "memory": memory, "reserved": reserved}
+
+
+NODES = [[0x10000, 0x4000, 0, 0], [0x14000, 0x4000, 1, 0]]
+ALLOC = {"size": 0x1000, "align": 64, "min_addr": 0, "max_addr": 0}
+
+
+def test_calls_of_memblock_are_counted_once_whatever_the_placements(tmp_path):
+    path = memblock_file(
+        tmp_path,
+        {"op": "state", "memory": NODES[:1], "reserved": []},
+        call("memblock_add_node", base=0x14000, size=0x4000, nid=1, flags=0, memory=NODES),
+        call(
+            "memblock_alloc_try_nid", nid=0, ret=0x13000, memory=NODES, reserved=[[0x13000, 0x1000, 16, 0]], **ALLOC
+        ),
+        call("memblock_free", base=0x13000, size=0x1000, memory=NODES),
+        call("memblock_alloc_exact_nid_raw", nid=2, ret=None, memory=NODES, **ALLOC),
+        call("memblock_alloc_try_nid_raw", nid=2, ret=0x17000, memory=NODES, reserved=[[0x17000, 0x1000, 16, 0]], **ALLOC),
+        call("memblock_set_node", base=0, size=1 << 20, nid=3, memory=[[0x10000, 0x8000, 3, 0]], reserved=[[0x17000, 0x1000, 16, 0]]),
+    )  # fmt: skip
+    outcome = conformance.run(conformance.load(path), PLACEMENTS)
+    assert outcome.failures == []
+    assert outcome[:4] == (1, 0, 0, 0)
+
+
+def test_without_numa_all_memory_is_of_node_0(tmp_path):
+    op = call("memblock_add_node", base=0, size=4096, nid=1, flags=1, memory=[[0, 4096, 0, 1]])
+    assert conformance.run(conformance.load(memblock_file(tmp_path, op, numa=False)), []).passed == 1
+    assert conformance.run(conformance.load(memblock_file(tmp_path, op)), []).failed == 1
+
+
+@pytest.mark.parametrize(
+    ("op", "reason"),
+    [
+        (call("memblock_add", base=0, size=16), "memory must be [], not [[0, 16, 16, 0]]"),
+        (call("memblock_alloc_try_nid", nid=-1, ret=64, **ALLOC), "ret must be 64, not None"),
+        (call("memblock_dance", base=0), "op must be one of the format's, not 'memblock_dance'"),
+        (call("memblock_add", base=0), "KeyError: 'size'"),
+        (call("memblock_add", base=-1, size=1), f"InvalidArgument: base must be between 0 and {2**64 - 1}, not -1"),
+    ],
+)
+def test_what_a_call_of_memblock_did_otherwise(tmp_path, op, reason):
+    outcome = conformance.run(conformance.load(memblock_file(tmp_path, op)), PLACEMENTS)
+    assert outcome[:4] == (0, 1, 0, 0)
+    assert outcome.failures[0] == ("ours", "memblock", 0, json.loads(json.dumps(op)), reason)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded scripts are not beside the repository")
+def test_calls_of_the_kernels_own_tests():
+    scenarios = conformance.load(SHARED / "memblock_flat.json")
+    outcome = conformance.run(scenarios, PLACEMENTS)
+    assert outcome.failures == []
+    assert outcome[:4] == (len(scenarios), 0, 0, 0)
+    assert outcome.passed == 147
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the recorded scripts are not beside the repository")

@@ -1,4 +1,4 @@
-"""Run recorded call scripts (format buddy-conformance/1) on placements."""
+"""Run recorded call scripts: buddy-conformance/1 on placements, memblock-conformance/1 on memblock."""
 
 from __future__ import annotations
 

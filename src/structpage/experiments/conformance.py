@@ -1,6 +1,7 @@
-"""Running recorded call scripts of other allocators' tests: format buddy-conformance/1.
+"""Running recorded call scripts of other allocators' tests: formats buddy-conformance/1 and memblock-conformance/1.
 
-A *scenario* is an arena and a list of operations with their outcomes. Besides those, every step is held to what
+The second is told in `memblock_calls`; no placement has a part in it, so each of its scenarios runs once. Of the
+first a *scenario* is an arena and a list of operations with their outcomes. Besides those, every step is held to what
 any allocator must do: blocks are naturally aligned, no two live blocks overlap, free blocks add up, a refusal
 changes nothing, and `check()` finds nothing.
 """
@@ -13,14 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from structpage.allocator import BuddyAllocator
+from structpage.boot import Memblock
 from structpage.errors import CorruptionError, LimitExceeded, StructPageError, TraceError, must
+from structpage.experiments import memblock_calls
 
 FORMAT = "buddy-conformance/1"
 Op = dict[str, Any]
 
 
 class Failure(NamedTuple):
-    """One operation that did not do what was recorded."""
+    """One operation that did not do what was recorded; for memblock, `placement` is that word."""
 
     scenario: str
     placement: str
@@ -30,7 +33,7 @@ class Failure(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Counts per scenario and placement; `skipped` is always 0 and says so."""
+    """Counts per scenario and placement, and per scenario of memblock; `skipped` is always 0 and says so."""
 
     passed: int
     failed: int
@@ -44,19 +47,24 @@ class Mismatch(Exception):
 
 
 def load(path: str | Path) -> list[dict[str, Any]]:
-    """Return the scenarios of a script file; raises `TraceError` for anything but the known format."""
+    """Return the scenarios of a script file; raises `TraceError` for anything but the known formats."""
+    known = " or ".join(repr(name) for name in FORMATS)
     try:
         content = json.loads(Path(path).read_text("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TraceError(must(f"script {path}", f"JSON of format {FORMAT}", f"{error}")) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise TraceError(must(f"script {path}", f"JSON of format {known}", f"{error}")) from None
+    if not isinstance(content, dict) or content.get("format") not in FORMATS:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise TraceError(must(f"format of {path}", repr(FORMAT), repr(found)))
+        raise TraceError(must(f"format of {path}", known, repr(found)))
+    is_scenario, rule = FORMATS[content["format"]]
     scenarios = content.get("scenarios")
-    if not isinstance(scenarios, list) or not all(_is_scenario(scenario) for scenario in scenarios):
-        rule = "a list of objects with name, frames, max_order and ops"
+    if not isinstance(scenarios, list) or not all(is_scenario(scenario) for scenario in scenarios):
         raise TraceError(must(f"scenarios of {path}", rule, "something else"))
-    return scenarios
+    if content["format"] == FORMAT:
+        return scenarios
+    config = content.get("config")
+    numa = not isinstance(config, dict) or bool(config.get("CONFIG_NUMA", True))
+    return [{"name": scenario["test"], "numa": numa, "ops": scenario["ops"]} for scenario in scenarios]
 
 
 def _is_scenario(scenario: object) -> bool:
@@ -69,6 +77,13 @@ def _is_scenario(scenario: object) -> bool:
     )
 
 
+FORMATS: dict[str, tuple[Callable[[object], bool], str]] = {
+    FORMAT: (_is_scenario, "a list of objects with name, frames, max_order and ops"),
+    memblock_calls.FORMAT: (memblock_calls.is_scenario, "a list of objects with test and ops"),
+}
+"""By their names, what a scenario of each must be."""
+
+
 def run(
     scenarios: Iterable[dict[str, Any]],
     placements: Iterable[str | type],
@@ -76,14 +91,19 @@ def run(
     step: Callable[[str], None] = lambda name: None,
     **options: Any,
 ) -> Outcome:
-    """Run every scenario on every placement; `options` go to `BuddyAllocator`, `step` is told each scenario's name.
+    """Run every scenario on every placement, and those of memblock once.
 
-    A scenario that a placement's stated limit excludes is counted in `beyond_limit`, and nothing else is.
+    `options` go to `BuddyAllocator`, `step` is told each scenario's name. A scenario that a placement's stated limit excludes is counted in `beyond_limit`, and nothing else is.
     """
     passed, beyond, failures = 0, 0, []
     chosen = list(placements)
     for scenario in scenarios:
         step(scenario["name"])
+        if "numa" in scenario:
+            failure = run_calls(scenario)
+            passed += failure is None
+            failures += [failure] if failure is not None else []
+            continue
         for placement in chosen:
             try:
                 failure = run_scenario(scenario, placement, **options)
@@ -112,6 +132,19 @@ def run_scenario(
         except (Mismatch, StructPageError, KeyError, TypeError, IndexError, RecursionError) as error:
             name = placement if isinstance(placement, str) else placement.__name__
             return Failure(scenario["name"], name, index, op, f"{type(error).__name__}: {error}")
+    return None
+
+
+def run_calls(scenario: dict[str, Any]) -> Failure | None:
+    """Run one scenario of memblock and return the first failure."""
+    memblock = Memblock(numa=scenario["numa"], max_nodes=memblock_calls.MAX_NODES)
+    for index, op in enumerate(scenario["ops"]):
+        try:
+            memblock, reason = memblock_calls.difference(memblock, op)
+        except (StructPageError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        if reason is not None:
+            return Failure(scenario["name"], "memblock", index, op, reason)
     return None
 
 
