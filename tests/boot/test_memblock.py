@@ -231,7 +231,8 @@ def test_nonsense_is_refused_and_changes_nothing(call, message):
 
 
 def test_no_memory_tells_what_there_is():
-    message = "memory must be 4194304 free bytes at a multiple of 64 in [0x0, 0xffffffffffffffff), not 1048576 in a row at most"
+    rule = "4194304 free bytes at a multiple of 64 in [0x0, 0xffffffffffffffff)"
+    message = f"memory must be {rule}, not 1048576 in a row at most"
     with pytest.raises(OutOfMemory, match=says(message)):
         two_nodes().alloc(4 * MIB)
 

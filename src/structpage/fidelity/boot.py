@@ -67,7 +67,7 @@ class Handover:
 
 def is_boot(folder: str | os.PathLike[str]) -> bool:
     """Whether a path is the folder of a recorded boot."""
-    return any(Path(folder).glob("memblock.json*"))
+    return Path(folder).is_dir() and any(Path(folder).glob("memblock.json*"))
 
 
 def memblock_of(folder: str | os.PathLike[str]) -> Memblock:
