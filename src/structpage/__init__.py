@@ -57,6 +57,8 @@ _NAMES = {
     "observe": "experiments.verdict",
     # Fidelity
     "replay_capture": "fidelity",
+    "handover_of": "fidelity",
+    "Handover": "fidelity",
     "Fidelity": "fidelity",
     # Real input
     "Capture": "traces",
@@ -130,6 +132,8 @@ if TYPE_CHECKING:
     from structpage.experiments.verdict import observe as observe
     from structpage.experiments.workload import Workload as Workload
     from structpage.fidelity import Fidelity as Fidelity
+    from structpage.fidelity import Handover as Handover
+    from structpage.fidelity import handover_of as handover_of
     from structpage.fidelity import replay_capture as replay_capture
     from structpage.frames import FrameMemory as FrameMemory
     from structpage.machine import Machine as Machine

@@ -38,6 +38,14 @@ def test_a_region_splits_where_a_range_ends_and_merges_again():
     assert memblock.reserved == ((0, 100, NONE, 0),)
 
 
+@pytest.mark.parametrize("name", ["mark", "clear", "set_node"])
+def test_a_range_that_touches_a_region_leaves_it_whole(name):
+    memblock = Memblock.from_regions([(100, 100), (300, 100)])
+    for base in (0, 200):
+        getattr(memblock, name)(base, 100, HOTPLUG)
+    assert memblock.memory == ((100, 100, 0, 0), (300, 100, 0, 0))
+
+
 def test_ranges_end_at_the_highest_address():
     memblock = Memblock()
     memblock.add(ANYWHERE - 10, 4096)

@@ -184,7 +184,8 @@ def test_conformance_of_no_script(capsys, tmp_path):
     path = tmp_path / "s.json"
     path.write_text("{}")
     status, _, err = run(capsys, "conformance", path)
-    assert (status, err) == (2, f"structpage conformance: format of {path} must be 'buddy-conformance/1' or 'memblock-conformance/1', not None\n")
+    known = "'buddy-conformance/1' or 'memblock-conformance/1'"
+    assert (status, err) == (2, f"structpage conformance: format of {path} must be {known}, not None\n")
     status, _, err = run(capsys, "conformance", tmp_path / "none.json")
     assert status == 2
     assert "none.json" in err

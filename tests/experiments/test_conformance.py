@@ -144,6 +144,7 @@ def call(name, *, ret=0, memory=(), reserved=(), bottom_up=False, **arguments):
 
 
 NODES = [[0x10000, 0x4000, 0, 0], [0x14000, 0x4000, 1, 0]]
+TAKEN = [[0x17000, 0x1000, 16, 0]]
 ALLOC = {"size": 0x1000, "align": 64, "min_addr": 0, "max_addr": 0}
 
 
@@ -152,14 +153,12 @@ def test_calls_of_memblock_are_counted_once_whatever_the_placements(tmp_path):
         tmp_path,
         {"op": "state", "memory": NODES[:1], "reserved": []},
         call("memblock_add_node", base=0x14000, size=0x4000, nid=1, flags=0, memory=NODES),
-        call(
-            "memblock_alloc_try_nid", nid=0, ret=0x13000, memory=NODES, reserved=[[0x13000, 0x1000, 16, 0]], **ALLOC
-        ),
+        call("memblock_alloc_try_nid", nid=0, ret=0x13000, memory=NODES, reserved=[[0x13000, 0x1000, 16, 0]], **ALLOC),
         call("memblock_free", base=0x13000, size=0x1000, memory=NODES),
         call("memblock_alloc_exact_nid_raw", nid=2, ret=None, memory=NODES, **ALLOC),
-        call("memblock_alloc_try_nid_raw", nid=2, ret=0x17000, memory=NODES, reserved=[[0x17000, 0x1000, 16, 0]], **ALLOC),
-        call("memblock_set_node", base=0, size=1 << 20, nid=3, memory=[[0x10000, 0x8000, 3, 0]], reserved=[[0x17000, 0x1000, 16, 0]]),
-    )  # fmt: skip
+        call("memblock_alloc_node", nid=2, ret=0x17000, memory=NODES, reserved=TAKEN, **ALLOC),
+        call("memblock_set_node", base=0, size=1 << 20, nid=3, memory=[[0x10000, 0x8000, 3, 0]], reserved=TAKEN),
+    )
     outcome = conformance.run(conformance.load(path), PLACEMENTS)
     assert outcome.failures == []
     assert outcome[:4] == (1, 0, 0, 0)

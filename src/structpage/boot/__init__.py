@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
+from structpage.boot.handover import free_all, free_deferred, zones_of
 from structpage.boot.memblock import Memblock
 from structpage.boot.regions import Region
 
-__all__ = ["Memblock", "Region"]
+__all__ = ["Memblock", "Region", "free_all", "free_deferred", "zones_of"]

@@ -93,7 +93,8 @@ def run(
 ) -> Outcome:
     """Run every scenario on every placement, and those of memblock once.
 
-    `options` go to `BuddyAllocator`, `step` is told each scenario's name. A scenario that a placement's stated limit excludes is counted in `beyond_limit`, and nothing else is.
+    `options` go to `BuddyAllocator`, `step` is told each scenario's name. A scenario that a placement's stated limit
+    excludes is counted in `beyond_limit`, and nothing else is.
     """
     passed, beyond, failures = 0, 0, []
     chosen = list(placements)
