@@ -88,7 +88,9 @@ def test_a_broken_allocator_fails(monkeypatch, fresh_adoption):
     monkeypatch.setattr(Buddy, "merge_likely", lambda *_: True)
     assert run(*EVERY_OP).failed == 0  # where a block is parked is nobody's business here
     fresh_adoption()
-    monkeypatch.setattr(Buddy, "free_block", lambda self, pfn, order, lane, where, top: self.place(pfn, order, lane) or 0)
+    monkeypatch.setattr(
+        Buddy, "free_block", lambda self, pfn, order, lane, where, top: self.place(pfn, order, lane) or 0
+    )
     assert run(*EVERY_OP).failed == 4
 
 
