@@ -251,6 +251,20 @@ class Recorder:
         except OutOfMemory:
             self.relieve(cpu)
 
+    def act_openly(self, cpu=0, node=None, gfps=GFPS):
+        """Do one random request that the standard events show."""
+        roll = self.rng.random()
+        try:
+            if self.live and roll < 0.45:
+                self.free(self.rng.choice(list(self.live)), cpu)
+            elif self.live and roll < 0.55:
+                pfns = [pfn for pfn, order in self.live.items() if order == 0]
+                self.free_together(pfns[: self.rng.randint(1, 30)], cpu)
+            else:
+                self.alloc(self.rng.choice((0, 0, 0, 1, 2, 3, 4)), self.rng.choice(gfps), cpu, node)
+        except OutOfMemory:
+            self.relieve(cpu)
+
     def mood(self, cpu):
         with self.balance(2, cpu):
             for pfn in self.rng.sample(list(self.live), min(len(self.live), 30)):

@@ -12,6 +12,7 @@ from structpage import Zone
 from structpage.core.linux.compaction import was_searched
 from structpage.core.words import MOVABLE, TYPES
 from structpage.fidelity import replay_capture
+from structpage.fidelity.start import machine_of
 
 SEEDS = st.integers(0, 10**6)
 ONE = [Zone("Normal", BLOCK, 8 * BLOCK)]
@@ -86,15 +87,8 @@ def test_every_placement_gives_the_same_frames(seed, placement):
 @given(seed=SEEDS)
 def test_what_kmem_events_show_is_enough_where_nothing_is_hidden(seed):
     recorder = kernel(seed)
-    rng = recorder.rng
     for _ in range(200):
-        if recorder.live and rng.random() < 0.5:
-            recorder.free(rng.choice(list(recorder.live)))
-        elif recorder.live and rng.random() < 0.2:
-            pfns = [pfn for pfn, order in recorder.live.items() if order == 0]
-            recorder.free_together(pfns[: rng.randint(1, 30)])
-        else:
-            recorder.alloc(rng.choice((0, 0, 0, 1, 2, 3, 4)), rng.choice(GFPS))
+        recorder.act_openly()
     result = assert_exact(recorder, requests="kmem")
     assert set(result.as_dict()["hints_used"]) <= {"retype"}
 
@@ -172,3 +166,25 @@ def test_a_bulk_allocation_of_one_page_is_an_ordinary_one():
 def test_a_trace_in_which_nothing_was_asked(requests):
     result = assert_exact(kernel(1), requests=requests)
     assert len(result.predictions) == len(result.exact) == 0
+
+
+@given(seed=SEEDS, zones=st.sampled_from([None, ONE, THREE, NODES]), cpus=st.integers(1, 3))
+def test_the_machine_begins_as_the_kernel_was(seed, zones, cpus):
+    recorder = kernel(seed, zones=zones, cpus=cpus)
+    for zone in recorder.machine.zones:
+        recorder.machine.set_zone(zone.name, zone.node, boost=recorder.rng.randint(0, 600))
+    recorder.begin()
+    assert whole_state(machine_of(recorder.capture(), engine="plain")) == whole_state(recorder.machine)
+
+
+def test_what_waits_to_be_freed_to_another_type_is_not_identical():
+    recorder = kernel(2)
+    recorder.free(recorder.alloc(0, "GFP_KERNEL"))
+    capture = recorder.capture()
+    for zone in capture.after["nodes"][0]["zones"]:
+        for types in zone["pcp"][0]["mt"]:
+            types[:1] = [2 for _ in types[:1]]
+    figures = replay_capture(capture, engine="plain").as_dict()
+    assert figures["exact"] == figures["requests"]
+    assert figures["final_lists_identical"]
+    assert not figures["final_pcp_identical"]

@@ -102,9 +102,52 @@ def test_an_allocation_of_many_records_began_before_what_was_logged_among_them()
         (1, 14, "mm_page_alloc_zone_locked: page=1 pfn=0x12 order=0 migratetype=0 percpu_refill=1"),
         (1, 15, "mm_page_alloc: page=1 pfn=0x10 order=0 migratetype=0 gfp_flags=GFP_KERNEL"),
     ]
-    text = "".join(f"  init-1 [{cpu:03}] .....   {time}: {what}\n" for cpu, time, what in lines)
-    capture = replace(two_cpus(1).capture(), events=read_trace(io.BytesIO(text.encode())))
+    capture = capture_of(lines)
     rows = asked_of(capture, "hints", "plain").rows
     assert rows.kind.tolist() == [script.FREE, script.ALLOC]
     assert begun_order(capture.events, rows, np.array([0, 3])).tolist() == [1, 0]
     assert begun_order(capture.events, rows, np.array([0, 2])).tolist() == [0, 1]
+
+
+def test_a_prediction_of_too_many_records_moves_nothing_before_its_own_cpus_requests():
+    lines = [
+        (1, 11, "mm_page_free: page=1 pfn=0x20 order=5"),
+        (0, 12, "mm_page_free: page=1 pfn=0x40 order=5"),
+        (1, 13, "mm_page_alloc: page=1 pfn=0x10 order=0 migratetype=0 gfp_flags=GFP_KERNEL"),
+    ]
+    capture = capture_of(lines)
+    rows = asked_of(capture, "hints", "plain").rows
+    assert begun_order(capture.events, rows, np.array([0, 0, 9])).tolist() == [0, 2, 1]
+
+
+def test_calls_of_two_cpus_that_cross_each_return_to_their_own():
+    lines = [
+        (0, 11, "bulk: (a+0x0/0x1) gfp=0xcc0 nid=0 n=4"),
+        (1, 12, "bulk: (a+0x0/0x1) gfp=0x100cca nid=0 n=7"),
+        (0, 13, "bulk_r: (a+0x0/0x1 <- __alloc_pages_bulk) n=4"),
+        (1, 14, "bulk_r: (a+0x0/0x1 <- __alloc_pages_bulk) n=7"),
+    ]
+    assert bulk_calls(lines) == [(4, 0xCC0, 0), (7, 0x100CCA, 1)]
+
+
+def test_a_return_whose_call_was_before_the_trace_is_nobodys():
+    lines = [
+        (0, 11, "bulk_r: (a+0x0/0x1 <- __alloc_pages_bulk) n=3"),
+        (0, 12, "bulk: (a+0x0/0x1) gfp=0xcc0 nid=0 n=4"),
+        (0, 13, "bulk_r: (a+0x0/0x1 <- __alloc_pages_bulk) n=4"),
+        (0, 14, "bulk: (a+0x0/0x1) gfp=0xcc0 nid=0 n=5"),
+    ]
+    assert bulk_calls(lines) == [(4, 0xCC0, 0)]
+
+
+def bulk_calls(lines):
+    """What the bulk rows of a trace ask for: pages, gfp, CPU."""
+    rows = asked_of(capture_of(lines), "hints", "plain").rows
+    assert (rows.kind == script.BULK).all()
+    return list(zip(rows.order.tolist(), rows.at.tolist(), rows.cpu.tolist(), strict=True))
+
+
+def capture_of(lines):
+    """A capture of these lines: CPU, tick, and what happened; each CPU runs a task of its own."""
+    text = "".join(f"  init-{7 + cpu} [{cpu:03}] .....   {time}: {what}\n" for cpu, time, what in lines)
+    return replace(two_cpus(1).capture(), events=read_trace(io.BytesIO(text.encode())))

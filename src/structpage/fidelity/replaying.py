@@ -137,8 +137,8 @@ def replay_capture(
     named("requests", requests, SOURCES)
     if not placing.declared(placing.placement_class(placement)).keeps_order:
         raise InvalidArgument(must("placement", "one that keeps the order of its lists", repr(placement)))
-    asked = asked_of(capture, requests, engine)
     machine = machine_of(capture, placement, engine=engine)
+    asked = asked_of(capture, requests, engine)
     followed = follow(machine, asked, capture.events, resynchronise=resynchronise)
     seconds = followed.seconds
     if is_counted(capture.events):

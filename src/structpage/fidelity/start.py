@@ -28,6 +28,7 @@ def machine_of(
 
     Raises:
         TraceError: the capture lacks something of it.
+        UnknownName, InvalidArgument: there is no such placement, engine or kernel.
 
     Cost: O(frames of the zones' span) virtual, O(free blocks) resident.
 
@@ -54,7 +55,11 @@ def recorded_zones(lists: Recorded) -> dict[Zone, Recorded]:
 
 def _built(capture: Capture, placement: str | type, engine: str | Engine | None) -> Machine:
     zones = recorded_zones(capture.before)
-    cpus = max(len(zone["pcp"]) for zone in zones.values())
+    cpus = 1 + max(cpu["cpu"] for zone in zones.values() for cpu in zone["pcp"])
+    last = int(capture.events.cpu.max(initial=0))
+    if last >= cpus:
+        rule = f"one with per-CPU lists of CPU {last}, which is in its trace"
+        raise TraceError(must(f"capture {capture.name}", rule, f"of {cpus} CPUs"))
     text = capture.proc.get("before/zoneinfo", "")
     told = parse_zoneinfo(text) if text else ()
     thresholds = {(one.node, one.zone): one.pagesets[0].threshold or 0 for one in told if one.pagesets}
@@ -131,11 +136,13 @@ def same_lists(machine: Machine, lists: Recorded) -> bool:
 
 def same_percpu(machine: Machine, lists: Recorded) -> bool:
     """Whether all per-CPU lists, and what their blocks are to be freed to, are those of a recorded kernel."""
-    return all(
-        percpu_lists(machine, zone, cpu["cpu"]) == cpu["lists"]
-        for zone, recorded in recorded_zones(lists).items()
-        for cpu in recorded["pcp"]
-    )
+    for zone, recorded in recorded_zones(lists).items():
+        for cpu in recorded["pcp"]:
+            found = percpu_lists(machine, zone, cpu["cpu"])
+            types = [[machine.machine.percpu.type_of(pfn, at) for pfn in pfns] for at, pfns in enumerate(found)]
+            if (found, types) != (cpu["lists"], cpu["mt"]):
+                return False
+    return True
 
 
 def percpu_lists(machine: Machine, zone: Zone, cpu: int) -> list[list[int]]:
