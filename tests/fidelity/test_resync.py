@@ -49,7 +49,10 @@ def turned_list(recorder):
 
 
 def hidden_isolation(recorder):
-    """A free block is taken by its address, and later freed by somebody who has it."""
+    """A free block is taken by its address, and later freed by somebody who has it.
+
+    Half a pageblock or more would be retyped by it, which nothing tells.
+    """
     machine = recorder.machine
     recorder.quiet = True
     blocks = [
@@ -57,7 +60,7 @@ def hidden_isolation(recorder):
         for zone in machine.zones
         for (order, _), pfns in free_lists(machine, zone.name).items()
         for pfn in pfns
-        if order < 9
+        if order < 8
     ]
     pfn, order = recorder.rng.choice(blocks)
     if recorder.isolate(pfn) >= 0:
