@@ -97,12 +97,17 @@ def asked_of(capture: Capture, source: str = "hints", engine: str | Engine | Non
         more, slots = _probe_rows(probes, slots)
         for drain in ("drainz", "drainzp"):
             more[drain] = more[drain]._replace(slot=events.cpu[more[drain].event].astype(np.int64))
-        more["bal"] = more["bal"]._replace(slot=_node_of_cpu(rows)[more["bal"].cpu])
+        nodes = _node_of_cpu(rows, int(events.cpu.max(initial=0)) + 1)
+        more["bal"] = more["bal"]._replace(slot=nodes[more["bal"].cpu])
+        anywhere = more["bulk"].arg < 0
+        more["bulk"] = more["bulk"]._replace(arg=np.where(anywhere, nodes[more["bulk"].cpu], more["bulk"].arg))
         parts += more.values()
         hints = {kind: len(part.kind) for kind, part in more.items() if len(part.kind)}
         taken = int(np.count_nonzero(rows.kind == script.ISOLATE))
         direct = int(np.count_nonzero((parts[0].kind == script.COMMIT) & (parts[0].arg > 0)))
-        hints |= {name: count for name, count in (("isolate", taken), ("freeone", direct)) if count}
+        returned = int(np.count_nonzero(rows.kind == script.PUT_BACK))
+        counted = (("isolate", taken), ("putback", returned), ("freeone", direct))
+        hints |= {name: count for name, count in counted if count}
     nodes = capture.before["nodes"]
     if len(nodes) > 1:
         hints["node"] = int(np.count_nonzero(rows.kind == script.ALLOC))
@@ -196,10 +201,10 @@ def _node_of(capture: Capture, pfn: Column) -> Column:
     return nodes
 
 
-def _node_of_cpu(rows: Rows) -> Column:
+def _node_of_cpu(rows: Rows, cpus: int) -> Column:
     # The node that most allocations of each CPU ask for: its own.
     asked = rows.kind == script.ALLOC
-    counts = np.zeros((int(rows.cpu.max(initial=0)) + 1, int(rows.arg[asked].max(initial=0)) + 1), np.int64)
+    counts = np.zeros((cpus, int(rows.arg[asked].max(initial=0)) + 1), np.int64)
     np.add.at(counts, (rows.cpu[asked], rows.arg[asked]), 1)
     nodes: Column = counts.argmax(axis=1)
     return nodes

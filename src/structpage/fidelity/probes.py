@@ -41,6 +41,7 @@ class Bulk(NamedTuple):
 
     event: Column
     node: Column
+    """The one asked for; -1 for the CPU's own."""
     gfp: Column
     pages: Column
 
@@ -117,7 +118,7 @@ class Probes:
         begun, gfp, node = self.fields("bulk", "gfp", "nid")
         event, count = self.fields("bulk_r", "n")
         call, answer = self._calls(begun, event)
-        table = np.stack([event[answer], np.maximum(node[call], 0), gfp[call], count[answer]])
+        table = np.stack([event[answer], node[call], gfp[call], count[answer]])
         return Bulk(*table[:, table[3] > 1])
 
     def _calls(self, begun: Column, ended: Column) -> tuple[Column, Column]:
