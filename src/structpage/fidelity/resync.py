@@ -183,21 +183,8 @@ class Resync:
             if what & 15 == DRAINED:
                 order, mt, zone = what >> ORDER_AT & 63, what >> TYPE_AT & 15, self.buddy.zone_at(pfn)
                 if not (self.memmap.is_free_head(pfn) or self.buddy.head_of(pfn) < 0):
-                    self._free_behind(pfn, order, zone, cpu)
                     self._detach(pfn, order, cpu)
                     self.blocks.free(pfn, order, zone, mt, MERGE_LIKELY, cpu)
-
-    def _free_behind(self, pfn: int, order: int, zone: int, cpu: int) -> None:
-        # A drain takes from the tail: what stands behind a drained block went past the per-CPU lists when it was freed.
-        if not (self.memmap.is_pcp_head(pfn) and self.memmap.order_of(pfn) == order):
-            return
-        lst = self._where(pfn, order)[1]
-        last = self.buddy.lists.last(lst)
-        while last not in (pfn, -1):
-            mt = self.percpu.type_of(last, (lst - self.percpu.base) % LISTS)
-            self._unlist(last)
-            self.blocks.free(last, order, zone, mt, MERGE_LIKELY, cpu)
-            last = self.buddy.lists.last(lst)
 
     # Blocks wherever they are
 
@@ -243,12 +230,12 @@ class Resync:
     def _unlist(self, pfn: int) -> None:
         # Take a block off its per-CPU list, and out of the count of its set.
         order = self.memmap.order_of(pfn)
-        self.percpu.row[self._where(pfn, order)[0] + COUNT] -= 1 << order
+        self.percpu.row[self._holder(pfn, order) + COUNT] -= 1 << order
         self.buddy.lists.remove(pfn)
         self.memmap.unmark(pfn)
 
-    def _where(self, pfn: int, order: int) -> tuple[int, int]:
-        # The set whose lists have a block, and the list.
+    def _holder(self, pfn: int, order: int) -> int:
+        # The set whose lists have a block.
         zone = self.buddy.zone_at(pfn)
         for cpu in range(self.percpu.cpus):
             for mt in range(TYPES_KEPT):
@@ -257,7 +244,7 @@ class Resync:
                 while other >= 0 and other != pfn:
                     other = self.buddy.lists.next(lst, other)
                 if other == pfn:
-                    return self._set(zone, cpu), lst
+                    return self._set(zone, cpu)
         raise CorruptionError("per-CPU list", "one that has the block", "none", pfn=pfn)
 
     def _list(self, zone: int, cpu: int, order: int, mt: int) -> int:
