@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from structpage.core.linux import script
-from structpage.core.linux.percpu import LISTS
 from structpage.core.linux.tracepoints import DRAINED, FELL_BACK, ORDER_AT, REMOVED, TYPE_AT
-from structpage.core.words import LANE_SHIFT, TYPE_NAMES, TYPES
+from structpage.core.words import TYPE_NAMES
 from structpage.fidelity.asked import Rows
 from structpage.gfp import format_gfp
 from structpage.machine import Machine
 from structpage.traces.events import Events
-from structpage.zones import zone_name
+from structpage.zones import Zone
 
 SHOWN = 8
 """Blocks of a list that are shown, and events of a frame."""
@@ -89,35 +88,29 @@ def _place(machine: Machine, pfn: int) -> str:
     if head < 0:
         return "in use since before the trace"
     order = core.memmap.order_of(head)
+    zone = next(zone for zone in machine.zones if zone.start <= head < zone.end)
     block = f"block {head:#x} of order {order}"
     if core.memmap.is_pcp_head(head):
-        return f"{block}, {_listed(machine, head, _percpu_lists(machine, head))}"
+        return f"{block}, {_listed(head, _percpu_lists(machine, zone))}"
     if core.memmap.is_free_head(head):
-        return f"free, {block}, {_listed(machine, head, _free_lists(machine, head, order))}"
+        return f"free, {block}, {_listed(head, _free_lists(machine, zone, order))}"
     return f"allocated, {block}"
 
 
-def _free_lists(machine: Machine, head: int, order: int) -> Iterator[tuple[str, int]]:
-    zone = machine.core.zone_at(head)
-    for mt in range(TYPES):
-        name = f"list {zone_name(zone)} {TYPE_NAMES[mt]} order {order}"
-        yield name, (zone << LANE_SHIFT | mt) * machine.core.orders + order
+def _free_lists(machine: Machine, zone: Zone, order: int) -> Iterator[tuple[str, list[int]]]:
+    for mt, name in enumerate(TYPE_NAMES):
+        pfns = machine.free_list(order, zone=zone.name, node=zone.node, migratetype=mt)
+        yield f"list {zone.name} {name} order {order}", pfns
 
 
-def _percpu_lists(machine: Machine, head: int) -> Iterator[tuple[str, int]]:
-    zone, percpu = machine.core.zone_at(head), machine.machine.percpu
+def _percpu_lists(machine: Machine, zone: Zone) -> Iterator[tuple[str, list[int]]]:
     for cpu in range(machine.cpus):
-        for place in range(LISTS):
-            name = f"per-CPU list {place} of cpu {cpu}, zone {zone_name(zone)}"
-            yield name, percpu.base + (zone * machine.cpus + cpu) * LISTS + place
+        for place, pfns in enumerate(machine.percpu_lists(cpu, zone.name, zone.node)):
+            yield f"per-CPU list {place} of cpu {cpu}, zone {zone.name}", pfns
 
 
-def _listed(machine: Machine, head: int, lists: Iterator[tuple[str, int]]) -> str:
-    for name, lst in lists:
-        pfns, pfn = [], machine.lists.first(lst)
-        while pfn >= 0:
-            pfns.append(pfn)
-            pfn = machine.lists.next(lst, pfn)
+def _listed(head: int, lists: Iterator[tuple[str, list[int]]]) -> str:
+    for name, pfns in lists:
         if head in pfns:
             shown = " ".join(f"{other:#x}" for other in pfns[:SHOWN]) + (" ..." if len(pfns) > SHOWN else "")
             return f"number {pfns.index(head)} of {len(pfns)} on {name}: {shown}"

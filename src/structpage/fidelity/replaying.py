@@ -45,16 +45,18 @@ class Fidelity:
     @property
     def exact(self) -> NDArray[np.bool_]:
         """For each successful allocation of the trace, in its order, whether it was predicted."""
-        rows = np.flatnonzero(self.asked.rows.kind == script.ALLOC)
-        rows = rows[np.argsort(self.asked.rows.event[rows], kind="stable")]
-        exact: NDArray[np.bool_] = self.followed.answers[rows] == self.asked.rows.expected[rows]
+        exact: NDArray[np.bool_] = self.predictions == self.asked.rows.expected[self._allocations()]
         return exact
 
     @property
     def predictions(self) -> Column:
         """The PFN predicted for each successful allocation of the trace, in its order; int64."""
+        return self.followed.answers[self._allocations()]
+
+    def _allocations(self) -> NDArray[np.intp]:
+        # The rows of the allocations, in the order of the trace.
         rows = np.flatnonzero(self.asked.rows.kind == script.ALLOC)
-        return self.followed.answers[rows[np.argsort(self.asked.rows.event[rows], kind="stable")]]
+        return rows[np.argsort(self.asked.rows.event[rows], kind="stable")]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures, as `structpage replay --json` prints them."""

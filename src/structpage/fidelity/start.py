@@ -138,25 +138,11 @@ def same_percpu(machine: Machine, lists: Recorded) -> bool:
     """Whether all per-CPU lists, and what their blocks are to be freed to, are those of a recorded kernel."""
     for zone, recorded in recorded_zones(lists).items():
         for cpu in recorded["pcp"]:
-            found = percpu_lists(machine, zone, cpu["cpu"])
+            found = machine.percpu_lists(cpu["cpu"], zone.name, zone.node)
             types = [[machine.machine.percpu.type_of(pfn, at) for pfn in pfns] for at, pfns in enumerate(found)]
             if (found, types) != (cpu["lists"], cpu["mt"]):
                 return False
     return True
-
-
-def percpu_lists(machine: Machine, zone: Zone, cpu: int) -> list[list[int]]:
-    """Return the lists of a CPU and zone, each from head to tail."""
-    base = machine.machine.percpu.base + (zone.number * machine.cpus + cpu) * LISTS
-    return [_walk(machine, base + place) for place in range(LISTS)]
-
-
-def _walk(machine: Machine, lst: int) -> list[int]:
-    pfns, pfn = [], machine.lists.first(lst)
-    while pfn >= 0:
-        pfns.append(pfn)
-        pfn = machine.lists.next(lst, pfn)
-    return pfns
 
 
 def same_counts(machine: Machine, lists: Recorded) -> bool:

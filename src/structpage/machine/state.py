@@ -126,7 +126,7 @@ class MachineState(AllocatorState):
         base = (slots << LANE_SHIFT) * self.core.orders
         sets = PerCpu(lists, buffer("percpu", slots * self.cpus * SET_ROW), self.cpus, base)
         avoid = buffer("avoid_fragmentation", slots)
-        core = cast(Any, CoreMachine)(sets, self.ranges, avoid, len(self.nodes), int(self.cma), last_resort)
+        core = cast(Any, CoreMachine)(sets, self.ranges, avoid, int(self.cma), last_resort)
         self.machine = self.engine.adopt(core)
         self.words("pageblocks")[:] = types
         self.words("percpu").reshape(-1, SET_ROW)[:, percpu.BATCH] = 1  # the lists of boot

@@ -70,7 +70,7 @@ class Small(AllocatorState):
         base = (slots << LANE_SHIFT) * self.core.orders
         percpu = PerCpu(lists, self._new_buffer("percpu", slots * cpus * SET_ROW), cpus, base)
         avoid = self._new_buffer("avoid", slots)
-        self.machine = self.engine.adopt(cast(Any, Machine)(percpu, self.ranges, avoid, nodes=1, cma=1, last_resort=1))
+        self.machine = self.engine.adopt(cast(Any, Machine)(percpu, self.ranges, avoid, cma=1, last_resort=1))
         self.blocks = self.machine.percpu.zone_lists.blocks
         for at in range(len(types)):
             types[at] = MOVABLE

@@ -48,7 +48,6 @@ class Machine(NamedTuple):
     ranges: Ranges
     avoid_fragmentation: Buffer
     """By zone: 1 where a request that prefers it must not steal below a pageblock at first, if it is a Normal one."""
-    nodes: int
     cma: int
     """1 with CONFIG_CMA."""
     last_resort: int

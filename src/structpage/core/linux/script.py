@@ -130,11 +130,12 @@ def follow(
     of row i as in `tracepoints`. With `stop` it ends after the first row that was not as recorded; that row counts in
     no tally then. Returns the number of rows run.
     """
-    entry = machine.percpu.zone_lists.trace.entry
+    trace = machine.percpu.zone_lists.trace
+    entry = trace.entry
     hint = machine.percpu.zone_lists.hint
     i = 0
     for row in rows:
-        entry[0] = 1
+        trace.clear()
         hint[0] = row[6]
         answer[i] = act(machine, row, where)
         made[i] = entry[0] >> 1
