@@ -17,6 +17,7 @@ LAYERS = [
     {
         "boot",
         "machine",
+        "hosting",
         "placing",
         "state",
         "allocator",

@@ -58,16 +58,20 @@ class PageArray:
     """The descriptors of `frames` frames: one interleaved uint64 buffer, 16 bytes a frame, nothing else.
 
     With `layout="one-word"` a descriptor is 8 bytes, and `allocator` is all of it. A new memmap is zeros:
-    every frame reserved. Raises `InvalidArgument` for fewer than one frame, `LimitExceeded` for more than the layout
-    has PFNs for, `UnknownName` for a layout, `OutOfMemory` when the system refuses the mapping.
+    every frame reserved. `words` may tell where it lies, uint64 of the right number. Raises `InvalidArgument` for fewer
+    than one frame, `LimitExceeded` for more than the layout has PFNs for, `UnknownName` for a layout, `OutOfMemory` when
+    the system refuses the mapping.
     """
 
-    def __init__(self, frames: int, *, layout: str = "two-word") -> None:
+    def __init__(self, frames: int, *, layout: str = "two-word", words: mapping.Words | None = None) -> None:
         self.frames = at_least("frames", frames, 1)
         self.layout = LAYOUTS[named("layout", layout, LAYOUTS)]
         if self.frames > self.layout.max_frames:
             raise LimitExceeded(must(f"frames of layout {layout}", f"at most {self.layout.max_frames}", frames))
-        self.words = mapping.zeros(self.layout.words * self.frames)
+        size = self.layout.words * self.frames
+        if words is not None and (words.dtype != np.uint64 or words.shape != (size,)):
+            raise InvalidArgument(must("words", f"{size} of uint64, one after another", f"{words.shape} {words.dtype}"))
+        self.words = mapping.zeros(size) if words is None else words
         self._view = self.words.data
         self.owners = Owners(self.layout.field("owner").width)
         self._allocator: object = None

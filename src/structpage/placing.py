@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 from structpage import registry
-from structpage.core.buffers import Buffer, Declaration, Placement, Room
+from structpage.core.buffers import Declaration, Placement, Room
 from structpage.core.placements import BUILTIN
 from structpage.errors import InvalidArgument, LimitExceeded, must
 from structpage.pages import PageArray
@@ -47,17 +46,9 @@ def check_limits(cls: type, pages: PageArray, max_order: int, lists: int) -> Non
         raise LimitExceeded(must(f"frames + list heads for placement {name}", f"at most {limits.max_nodes}", found))
 
 
-def build(
-    cls: type,
-    pages: PageArray,
-    lists: int,
-    word: Buffer,
-    memory: Buffer,
-    buffer: Callable[[str, int], Buffer],
-) -> Placement:
+def build(cls: type, room: Room) -> Placement:
     """Return a placement with all its lists empty."""
-    room = Room(pages.frames, lists, word, memory, buffer)
     placement = cast(Placement, cls.build(room))  # type: ignore[attr-defined]
-    for lst in range(lists):
+    for lst in range(room.lists):
         placement.reset(lst)
     return placement

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from structpage import mapping, metrics, placing, registry
 from structpage.arguments import between, named
 from structpage.core.buddy import Buddy
-from structpage.core.buffers import Buffer, Memmap
+from structpage.core.buffers import Buffer, Memmap, Room
 from structpage.core.memmap import OneWord, TwoWord
 from structpage.core.placements import BUILTIN
 from structpage.core.ranges import Ranges
@@ -23,6 +23,7 @@ from structpage.core.words import LANE_SHIFT, TAGS, TYPES, ZIDS
 from structpage.engines import Engine, engine_of
 from structpage.errors import CorruptionError, InvalidArgument, UnknownName, must
 from structpage.frames import FrameMemory
+from structpage.hosting import Beside, Host
 from structpage.pages import PageArray
 from structpage.refusal import corruption
 from structpage.tables import html_table
@@ -54,7 +55,9 @@ class AllocatorState:
         deferred: bool,
         section_order: int,
         more_lists: int = 0,
+        host: Host | None = None,
     ) -> None:
+        self.host = host or Beside()
         cls = placing.placement_class(placement)
         if not isinstance(pages, PageArray):
             pages = PageArray(pages, layout=placing.declared(cls).layout)
@@ -69,14 +72,16 @@ class AllocatorState:
         self.placement = registry.name_of(BUILTIN, cls)
         self.engine = engine_of(engine)
         self.buffers: dict[str, mapping.Words] = {"words": pages.words}
-        self.memory = _memory_for(pages, memory, needs_memory or placing.declared(cls).touches_free_pages)
+        needs_memory |= placing.declared(cls).touches_free_pages
+        self.memory = _memory_for(pages, memory or self.host.memory, needs_memory)
         pages.claim(self)
         self._build(cls, slots, lists, deferred_table(self.zones if deferred else (), slots))
 
     def _build(self, cls: type, slots: int, lists: int, deferred: npt.NDArray[np.int64]) -> None:
         engine, pages = self.engine, self.pages
         word = engine.buffer("words", pages.words)
-        linked = self.memory is not None and placing.declared(cls).touches_free_pages
+        nodes, nodes_at = self.host.nodes(cls)
+        linked = self.memory is not None and (nodes >= 0 or placing.declared(cls).touches_free_pages)
         memory_words = self.memory.words if self.memory is not None and linked else np.empty(0, np.uint64)
         memory = engine.buffer("memory", memory_words)
         memmap = MEMMAPS[pages.layout.name](word, engine.fill("words", pages.words), STAMPS[self.stamp])
@@ -84,7 +89,7 @@ class AllocatorState:
         wanted = -(-slots // ZIDS) * ZIDS
         core = Buddy(
             cast(Memmap, memmap),
-            placing.build(cls, pages, lists, word, memory, self._new_buffer),
+            placing.build(cls, Room(pages.frames, lists, word, memory, self._new_buffer, orders, nodes, nodes_at)),
             self._new_buffer("nr_free", slots * orders),
             self._new_buffer("zone_start", slots),
             self._new_buffer("zone_end", slots),
@@ -108,7 +113,7 @@ class AllocatorState:
     def _new_buffer(self, name: str, words: int) -> Buffer:
         if name in self.buffers:
             raise InvalidArgument(must("buffer name", f"other than {', '.join(self.buffers)}", repr(name)))
-        self.buffers[name] = mapping.zeros(words)
+        self.buffers[name] = self.host.words(name, words)
         return self.engine.buffer(name, self.buffers[name])
 
     def free_list(

@@ -174,7 +174,7 @@ def sparse_buddy(frames, max_order, stamp=0):
 
     words = Sparse(2 * frames)
     count = 8 * (max_order + 1)
-    lists = SideTable.build(Room(frames, count, words, Sparse(0), buffer))
+    lists = SideTable.build(Room(frames, count, words, Sparse(0), buffer, 1))
     for lst in range(count):
         lists.reset(lst)
     zonelist = Sparse(2)

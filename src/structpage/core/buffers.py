@@ -57,9 +57,15 @@ class Room(NamedTuple):
     word: Buffer
     """The memmap, two words per frame or one."""
     memory: Buffer
-    """The frames' content, 512 words per frame; empty unless `touches_free_pages` is declared."""
+    """The frames' content, 512 words per frame; empty unless `touches_free_pages` is declared, or nodes lie in it."""
     buffer: Callable[[str, int], Buffer]
     """Makes a new buffer of zeros from a name and a number of words."""
+    orders: int
+    """Number of orders; lists of free blocks come first, and `lst % orders` is the order of one."""
+    nodes: int = -1
+    """For a placement that has nodes: how many it has at first, in `memory`; -1 if they lie in a buffer of its own."""
+    nodes_at: int = 0
+    """Where in `memory` the first of them lies, in words."""
 
 
 class Placement(Protocol):

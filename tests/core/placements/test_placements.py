@@ -65,7 +65,7 @@ def test_breaking_push_back_of_one_changes_that_digest_alone(broken):
 
 def room_of(frames, lists_, memory=None):
     words = Sparse()
-    return Room(frames, lists_, words, Sparse() if memory is None else memory, lambda name, words: Sparse(words))
+    return Room(frames, lists_, words, Sparse() if memory is None else memory, lambda name, words: Sparse(words), 11)
 
 
 def walk(placement, lst):
