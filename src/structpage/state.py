@@ -172,8 +172,12 @@ class AllocatorState:
 
     @property
     def metadata_bytes(self) -> int:
-        """Bytes of everything but the frames themselves: memmap, links, heads, counts."""
-        return sum(words.nbytes for words in self.buffers.values())
+        """Bytes of everything but the frames themselves: memmap, links, heads, counts.
+
+        What a placement takes as it goes counts as far as it was ever taken.
+        """
+        untouched = getattr(self.lists, "untouched_bytes", lambda: 0)()
+        return sum(words.nbytes for words in self.buffers.values()) - int(untouched)
 
     @property
     def merged_below(self) -> int:

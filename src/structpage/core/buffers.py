@@ -45,6 +45,8 @@ class Declaration(NamedTuple):
     """Whether links lie in the free pages' own memory."""
     frees_without_allocating: bool = True
     """Whether a free never needs memory of its own."""
+    node_bytes: int = 0
+    """Size of the nodes that it allocates, 0 if it has none."""
 
 
 class Room(NamedTuple):
@@ -119,8 +121,11 @@ class Memmap(Protocol):
     def is_pcp_head(self, pfn: int) -> bool:
         """Whether `pfn` is the head of a block on a per-CPU list."""
 
+    def is_slab_head(self, pfn: int) -> bool:
+        """Whether `pfn` is the head of a block that the slab layer has."""
+
     def is_block_head(self, pfn: int) -> bool:
-        """Whether `pfn` is the head of a block: free, allocated or on a per-CPU list."""
+        """Whether `pfn` is the head of a block: free, allocated, of a slab, or on a per-CPU list."""
 
     def order_of(self, pfn: int) -> int:
         """Return the order of a head."""
@@ -142,6 +147,12 @@ class Memmap(Protocol):
 
     def mark_allocated(self, pfn: int, order: int, lane: int, owner: int) -> None:
         """Make the block allocated: the head's words, and with stamping every tail's."""
+
+    def mark_slab(self, pfn: int, cache: int) -> None:
+        """Make the head of an allocated block that of a slab of a cache; owner and tails stay as they are."""
+
+    def unmark_slab(self, pfn: int) -> None:
+        """Make the head of a slab that of an allocated block again."""
 
     def mark_reported(self, pfn: int) -> None:
         """Note on a free head that the host was told."""

@@ -9,11 +9,15 @@ from __future__ import annotations
 from structpage.core.placements.in_page import InPage
 from structpage.core.placements.in_words import InWords
 from structpage.core.placements.one_word import OneWordLinks
+from structpage.core.placements.radix_tree import RadixTree
 from structpage.core.placements.side_table import SideTable
+from structpage.core.placements.slab_nodes import SlabNodes
 
 BUILTIN: dict[str, type] = {
     "side-table": SideTable,
     "in-page": InPage,
     "in-words": InWords,
     "one-word": OneWordLinks,
+    "slab-nodes": SlabNodes,
+    "radix-tree": RadixTree,
 }
