@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
+
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def an_int(name: str, value: object) -> int:
@@ -54,3 +58,11 @@ def named(name: str, value: str, known: Collection[str]) -> str:
     if value not in known:
         raise UnknownName(must(name, f"one of {', '.join(known)}", repr(value)))
     return value
+
+
+def byte_size(name: str, value: str | int) -> int:
+    """Return a size in bytes, given so or as a number with K, M, G or T; raises `InvalidArgument`."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", str(value).strip(), re.IGNORECASE)
+    if match is None:
+        raise InvalidArgument(must(name, "a size such as 512M or 4G", repr(value)))
+    return int(match[1]) * UNITS[match[2].upper()]

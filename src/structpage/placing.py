@@ -28,6 +28,11 @@ def placement_class(choice: str | type) -> type:
     return cls
 
 
+def title(cls: type) -> str:
+    """Return a placement's name: the built-in one, or that of its class."""
+    return registry.name_of(BUILTIN, cls)
+
+
 def declared(cls: type) -> Declaration:
     """Return what a placement says of itself; the defaults where it says nothing."""
     declares = getattr(cls, "declares", None)

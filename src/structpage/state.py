@@ -31,6 +31,7 @@ from structpage.zones import Zone, deferred_table, validated, zonelists
 
 if TYPE_CHECKING:
     from structpage.consumers import Consumer
+    from structpage.slab.layer import SlabLayer
 
 MEMMAPS: dict[str, type[TwoWord] | type[OneWord]] = {"two-word": TwoWord, "one-word": OneWord}
 STAMPS = {"every": 1, "head": 0}
@@ -40,6 +41,8 @@ class AllocatorState:
     """Memmap, lists and counts of a buddy allocator, and what they say. `BuddyAllocator` tells the parameters."""
 
     consumers: tuple[Consumer, ...] = ()
+    slabs: SlabLayer | None = None
+    """The slab layer over the allocator, once there is a cache."""
 
     def __init__(
         self,
@@ -87,9 +90,12 @@ class AllocatorState:
         memmap = MEMMAPS[pages.layout.name](word, engine.fill("words", pages.words), STAMPS[self.stamp])
         orders = self.max_order + 1
         wanted = -(-slots // ZIDS) * ZIDS
+        room = Room(
+            pages.frames, lists, word, memory, self._new_buffer, orders, nodes, nodes_at, order_of=self._order_of
+        )
         core = Buddy(
             cast(Memmap, memmap),
-            placing.build(cls, Room(pages.frames, lists, word, memory, self._new_buffer, orders, nodes, nodes_at)),
+            placing.build(cls, room),
             self._new_buffer("nr_free", slots * orders),
             self._new_buffer("zone_start", slots),
             self._new_buffer("zone_end", slots),
@@ -109,6 +115,9 @@ class AllocatorState:
             self.buffers["zone_end"][zone.number] = zone.end
         self.buffers["zonelist"].view(np.int64)[:] = zonelists(self.zones, wanted, slots)
         self.buffers["deferred"].view(np.int64)[:] = deferred
+
+    def _order_of(self, lst: int) -> int:
+        return lst % (self.max_order + 1)
 
     def _new_buffer(self, name: str, words: int) -> Buffer:
         if name in self.buffers:

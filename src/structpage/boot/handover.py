@@ -99,13 +99,26 @@ def free_all(machine: Machine, memblock: Memblock, *, deferred: bool = True, sec
             machine.hand_over(zone, start, end)
 
 
+def deferred_ranges(machine: Machine, memblock: Memblock, *, section: int = SECTION) -> list[tuple[Zone, int, int]]:
+    """Return the deferred frames of a map as (zone, start, end), in the order in which they follow; O(regions)."""
+    return [
+        (zone, start, end)
+        for zone in sorted(last_of_nodes(machine.zones), key=lambda zone: zone.number)
+        for start, end in _free_frames(memblock, zone, first_deferred(zone, section), zone.end)
+    ]
+
+
+def free_late(machine: Machine, zone: Zone, start: int, end: int) -> None:
+    """Put deferred frames [start, end) of a zone on a machine's lists, all of them free (`deferred_init_maxorder`)."""
+    types, order = machine.words("pageblocks"), machine.pageblock_order
+    types[-(-start >> order) : (end - 1 >> order) + 1] = MOVABLE
+    machine.hand_over(zone, start, end)
+
+
 def free_deferred(machine: Machine, memblock: Memblock, *, section: int = SECTION) -> None:
     """Put the deferred memory of a map on a machine's lists, after `free_all` (`deferred_init_memmap`)."""
-    types, order = machine.words("pageblocks"), machine.pageblock_order
-    for zone in last_of_nodes(machine.zones):
-        for start, end in _free_frames(memblock, zone, first_deferred(zone, section), zone.end):
-            types[-(-start >> order) : (end - 1 >> order) + 1] = MOVABLE
-            machine.hand_over(zone, start, end)
+    for zone, start, end in deferred_ranges(machine, memblock, section=section):
+        free_late(machine, zone, start, end)
 
 
 def _free_frames(memblock: Memblock, zone: Zone, low: int, high: int) -> list[tuple[int, int]]:

@@ -41,10 +41,14 @@ class Declaration(NamedTuple):
     """Frames and list heads together must not exceed it."""
     keeps_order: bool = True
     """Whether lists keep the order of insertion."""
+    by_address: bool = False
+    """Whether lists are in the order of addresses instead."""
     touches_free_pages: bool = False
     """Whether links lie in the free pages' own memory."""
     frees_without_allocating: bool = True
     """Whether a free never needs memory of its own."""
+    needs_zeros: bool = False
+    """Whether it reads words of its buffers that it never wrote, and counts on their being zeros."""
     node_bytes: int = 0
     """Size of the nodes that it allocates, 0 if it has none."""
 
@@ -68,6 +72,8 @@ class Room(NamedTuple):
     """For a placement that has nodes: how many it has at first, in `memory`; -1 if they lie in a buffer of its own."""
     nodes_at: int = 0
     """Where in `memory` the first of them lies, in words."""
+    order_of: Callable[[int], int] | None = None
+    """Returns the order of the blocks on a list; `None` if `lst % orders` is that of every list."""
 
 
 class Placement(Protocol):
@@ -105,6 +111,10 @@ class Placement(Protocol):
 
 class Memmap(Protocol):
     """Reading and writing the descriptors of frames, whatever their layout."""
+
+    @property
+    def stamp(self) -> int:
+        """1 if the tails of a block name its owner too."""
 
     def is_free_block(self, pfn: int, order: int) -> bool:
         """Whether `pfn` is the head of a free block of exactly this order."""

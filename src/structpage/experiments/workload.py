@@ -9,7 +9,6 @@ trace: one zone, all of it free.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from structpage import placing
 from structpage.allocator import BuddyAllocator
-from structpage.arguments import at_least
+from structpage.arguments import at_least, byte_size
 from structpage.core.words import DEFAULT_TYPE, TYPE_NAMES, ZIDS
 from structpage.errors import InvalidArgument, must
 from structpage.pages import PageArray
@@ -27,7 +26,6 @@ from structpage.traces import Capture, Events, TracedRequests, open_workload, re
 from structpage.traces.capture import pcp_order
 from structpage.zones import ZONE_NAMES, Zone
 
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DEFAULT = "mixed"
 """The shipped capture that is replayed when nothing else is named."""
 
@@ -103,12 +101,7 @@ class Workload:
 
 def frames_of(memory: str | int) -> int:
     """Return the frames of a size: bytes, or a number with K, M, G or T; raises `InvalidArgument`."""
-    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", str(memory).strip(), re.IGNORECASE)
-    if match is None:
-        raise InvalidArgument(must("memory", "a size such as 512M or 4G", repr(memory)))
-    size = int(match[1]) * UNITS[match[2].upper()]
-    at_least("memory in bytes", size, 4096)
-    return size >> 12
+    return at_least("memory in bytes", byte_size("memory", memory), 4096) >> 12
 
 
 def _counts(traced: TracedRequests, events: Events) -> dict[str, int]:

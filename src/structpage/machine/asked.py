@@ -14,7 +14,13 @@ from structpage.refusal import why_not_allocated
 class AskedMachine(MachineView):
     """A machine that knows good arguments from bad ones."""
 
-    def _begin(self) -> None:
+    def _begin(self, freed: int = -1) -> None:
+        # Starts a call: one that frees the block at `freed`, or else one that may allocate.
+        if self.supply is not None:
+            if freed < 0:
+                self.supply.before_alloc()
+            else:
+                self.supply.before_free(freed)
         self.engine.begin()
         self.machine.percpu.zone_lists.trace.clear()
         self.words("hint")[0] = 0

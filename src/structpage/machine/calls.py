@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
+from structpage.boot import Memblock
+from structpage.boot.handover import SECTION, free_late
 from structpage.core.buddy import MERGE_LIKELY, TO_TAIL
 from structpage.core.linux.gfp import GFP_ACCOUNT
 from structpage.core.linux.highatomic import unreserve
@@ -26,7 +28,10 @@ from structpage.core.words import ISOLATE, ZIDS
 from structpage.engines import Engine
 from structpage.errors import InvalidFree, OutOfMemory, must
 from structpage.frames import FrameMemory
+from structpage.hosting import Host
+from structpage.machine import booting
 from structpage.machine import start as machine_start
+from structpage.machine.booting import BootReport
 from structpage.machine.events import decoded
 from structpage.machine.placed import PlacedMachine
 from structpage.pages import PageArray
@@ -46,7 +51,7 @@ class Machine(PlacedMachine):
     the kernel has CONFIG_CMA; `engine`, `memory` and `stamp` as for `BuddyAllocator`; `start`, whether all frames are
     handed over (`"free"`) or none (`"reserved"`, see `release`); `tuning`, what an administrator may set;
     `last_resort`, whether a request that watermarks refuse is served all the same while there is a block, as it is
-    of a kernel that reclaims meanwhile.
+    of a kernel that reclaims meanwhile; `host`, who gives the memory for its metadata (see `boot`).
 
     Frames are handed over as at boot: zone by zone, ascending, in the largest chunks, to the tails. All pageblocks
     are Movable but those whose first frame does not exist; the kernel makes all of a memory below 10 MiB Unmovable,
@@ -74,6 +79,7 @@ class Machine(PlacedMachine):
         start: str = "free",
         tuning: Tuning | None = None,
         last_resort: bool = False,
+        host: Host | None = None,
     ) -> None:
         named("start", start, ("free", "reserved"))
         super().__init__(
@@ -92,7 +98,10 @@ class Machine(PlacedMachine):
             stamp=stamp,
             tuning=tuning or Tuning(),
             last_resort=last_resort,
+            host=host,
         )
+        self.memblock: Memblock | None = None
+        self.boot_report: BootReport | None = None
         if start == "free":
             for zone in self.zones:
                 for first, end in zone.present():
@@ -135,6 +144,48 @@ class Machine(PlacedMachine):
         machine.told = parse_zoneinfo(zoneinfo)
         return machine
 
+    @classmethod
+    def boot(
+        cls,
+        memory: Memblock | str | int,
+        placement: str | type = "side-table",
+        *,
+        descriptor_bytes: int | None = None,
+        zones: Sequence[Zone] | None = None,
+        start: str = "free",
+        reserve: int = 0,
+        nodes: str = "at-allocation",
+        **options: Any,
+    ) -> Self:
+        """Return a machine that booted: memmap, side tables and bitmaps lie in its own memory, taken from memblock.
+
+        `memory` is a `Memblock`, an e820 map as text, or a size as `"512M"` or in bytes; a memblock is changed.
+        `descriptor_bytes`, 64, 32, 16 or 8, is what a descriptor takes, by default what its words need; `zones` are
+        by default those of x86-64; with `start="deferred"` the frames of the last zone of each node follow later
+        (`hand_over_deferred`). A placement with nodes has `reserve` of them at first, and more by a rule
+        (`machine.supply`). `options` are those of the class, but for pages, memory, start and host. What was taken, when and by
+        whom is in `boot_report`.
+
+        Raises:
+            BootstrapError: the placement needs nodes before anybody can give them.
+            OutOfMemory: the metadata do not fit.
+            InvalidArgument, TraceError, UnknownName, LimitExceeded: as of the class and the readers.
+
+        O(frames / 2^max_order + regions), and with `start="deferred"` O(sections).
+
+        """
+        return booting.boot(
+            cls,
+            memory,
+            placement,
+            descriptor_bytes=descriptor_bytes,
+            zones=zones,
+            start=start,
+            reserve=reserve,
+            nodes=nodes,
+            **options,
+        )
+
     # Allocating
 
     def alloc_pages(
@@ -160,9 +211,12 @@ class Machine(PlacedMachine):
         reference = self.pages.owners.reference(owner)
         self._begin()
         pfn: int = self.machine.alloc(order, bits, cpu, node, reference)
+        while pfn == NO_MEMORY and self._grow():
+            pfn = self.machine.alloc(order, bits, cpu, node, reference)
         if pfn == NO_MEMORY:
             raise OutOfMemory(self._why_none(order, bits, node))
         self._raise_if(pfn)
+        self._in_use(1)
         return pfn
 
     def alloc_pages_bulk(
@@ -197,14 +251,28 @@ class Machine(PlacedMachine):
             self._raise_if(pfns[0])
             if pfns[0] < 0:
                 raise OutOfMemory(self._why_none(0, bits, node))
+        self._in_use(len(pfns))
         return pfns
 
     def split(self, pfn: int, order: int = 0) -> None:
         """Make the allocated block at `pfn` into blocks of `order`, of the same owner; raises `InvalidFree`."""
         order = between("order", order, 0, self.max_order)
         pfn = a_pfn(pfn, self.pages.frames)
+        blocks = self.core.memmap.order_of(pfn) - order if self.core.memmap.is_allocated_head(pfn) else 0
+        if self.supply is not None and blocks > 0:
+            self._in_use((1 << blocks) - 1)
+            try:
+                self.supply.before_alloc()
+            except OutOfMemory:
+                self._in_use(1 - (1 << blocks))
+                raise
         if self.ranges.split(pfn, order) == REFUSED:
             raise InvalidFree(why_not_allocated(self.pages, pfn, order))
+
+    def _in_use(self, blocks: int) -> None:
+        # So many blocks more are in use, or fewer.
+        if self.supply is not None:
+            self.supply.in_use(blocks)
 
     # Freeing
 
@@ -216,8 +284,15 @@ class Machine(PlacedMachine):
         """
         pfn, cpu = a_pfn(pfn, self.pages.frames), self._cpu(cpu)
         order = self._freeable(pfn, order)
-        self._begin()
+        if self.supply is not None and self.supply.becomes_nodes(pfn):
+            self._raise_if(self.machine.disown(pfn, order))
+            self._in_use(-1)
+            for part in range(pfn + 1, pfn + (1 << order)):
+                self.free_pages(part, 0, cpu)
+            return
+        self._begin(freed=pfn)
         self._raise_if(self.machine.free(pfn, order, cpu))
+        self._in_use(-1)
 
     def free_pages_list(self, pfns: Iterable[int], cpu: int = 0) -> None:
         """Free single frames together, as reclaim and unmapping do: the types of all are recorded before any is listed.
@@ -232,14 +307,17 @@ class Machine(PlacedMachine):
             if pfn in seen:
                 raise InvalidFree(must("pfns", "different", f"PFN {pfn} twice"))
             seen.add(pfn)
-        self._begin()
+        self._begin(freed=chosen[0] if chosen else 0)
         waiting = []
         for pfn in chosen:
             isolated = self.machine.percpu.zone_lists.blocks.type_of(pfn) == ISOLATE
             self._raise_if(self.machine.free(pfn, 0, cpu) if isolated else self.machine.prepare(pfn, 0))
             waiting += [] if isolated else [pfn]
         for pfn in waiting:
+            if self.supply is not None:
+                self.supply.before_free(pfn)
             self._raise_if(self.machine.commit(pfn, 0, cpu, 0, MERGE_LIKELY))
+        self._in_use(-len(chosen))
 
     def release(self, start: int, count: int) -> None:
         """Hand reserved frames over as at boot: they are managed from now on, and go to the tails of the zone's lists.
@@ -249,7 +327,7 @@ class Machine(PlacedMachine):
         first, end = a_range(start, count, self.pages.frames)
         if not self.ranges.is_reserved_range(first, end):
             raise InvalidFree(why_not_reserved(self, first, end))
-        self._begin()
+        self._begin(freed=first)
         self.hand_over(next(zone for zone in self.zones if zone.start <= first < zone.end), first, end)
 
     def hand_over(self, zone: Zone, start: int, end: int) -> None:
@@ -260,9 +338,36 @@ class Machine(PlacedMachine):
         blocks = self.machine.percpu.zone_lists.blocks
         self._row(zone)[MANAGED] += end - start
         while start < end:
+            if self.supply is not None:
+                if self.supply.becomes_nodes(start):
+                    start += 1
+                    continue
+                self.supply.before_free(start)
             order = self.core.chunk(start, end)
             self._raise_if(blocks.free(start, order, zone.number, blocks.type_of(start), TO_TAIL, 0))
             start += 1 << order
+
+    @property
+    def deferred_frames(self) -> int:
+        """Number of frames that are still to be handed over."""
+        return sum(end - start for _, start, end in self.late)
+
+    def hand_over_deferred(self) -> None:
+        """Hand over all frames that are deferred, and compute the sizes of the zones; O(those frames / 2^max_order)."""
+        while self._grow():
+            pass
+        self.compute_sizes()
+
+    def _grow(self) -> bool:
+        # Hand over the deferred frames of one section more; whether there were any.
+        if not self.late:
+            return False
+        zone, start, end = self.late.pop(0)
+        middle = min((start // SECTION + 1) * SECTION, end)
+        if middle < end:
+            self.late.insert(0, (zone, middle, end))
+        free_late(self, zone, start, middle)
+        return True
 
     # What goes on elsewhere
 

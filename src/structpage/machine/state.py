@@ -6,7 +6,7 @@ What is read from it is in `structpage.machine.view`, its operations are in `str
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,15 @@ from structpage.core.words import LANE_SHIFT, MOVABLE, UNMOVABLE
 from structpage.engines import Engine, engine_of
 from structpage.errors import InvalidArgument, must
 from structpage.frames import FrameMemory
+from structpage.hosting import Host
 from structpage.pages import PageArray
 from structpage.procfs import ZoneInfo
 from structpage.sizing import Tuning, sizes
 from structpage.state import AllocatorState
 from structpage.zones import ZONE_NAMES, Zone, node_orders, x86_64_zones, zonelists
+
+if TYPE_CHECKING:
+    from structpage.machine.supply import NodeSupply
 
 KERNELS = {"6.1": Kernel61}
 """Policies by the version of the kernel."""
@@ -82,6 +86,7 @@ class MachineState(AllocatorState):
         stamp: str,
         tuning: Tuning,
         last_resort: bool,
+        host: Host | None,
     ) -> None:
         self.kernel = named("kernel", kernel, KERNELS)
         self.policy = KERNELS[kernel](boost_factor=tuning.watermark_boost_factor)
@@ -90,6 +95,12 @@ class MachineState(AllocatorState):
         self.pageblock_order = between("pageblock_order", pageblock_order, 0, max_order)
         self.cma, self.tuning = bool(cma), tuning
         self.told: tuple[ZoneInfo, ...] = ()
+        self.supply: NodeSupply | None = None
+        """Where the placement's nodes come from if they lie in this machine's own memory."""
+        self.booted = True
+        """Whether the memory of boot was handed over, but what is deferred."""
+        self.late: list[tuple[Zone, int, int]] = []
+        """What is deferred: zone, start and end, in the order in which it follows."""
         engine = engine_of(engine)
         if engine.name == "checked":
             raise InvalidArgument(must("engine of a machine", "plain, probed or compiled", "checked"))
@@ -108,6 +119,7 @@ class MachineState(AllocatorState):
             deferred=False,
             section_order=SECTION_ORDER,
             more_lists=slots * self.cpus * LISTS,
+            host=host,
         )
         self.nodes = sorted({zone.node for zone in self.zones})
         self.cpu_node = self._cpu_nodes(cpu_node)
@@ -116,6 +128,13 @@ class MachineState(AllocatorState):
         populated = [zone for zone in self.zones if zone.present()]
         self.words("zonelist")[:] = zonelists(populated, wanted, slots, orders)
         self._build_machine(slots, int(last_resort))
+
+    def _order_of(self, lst: int) -> int:
+        lists = (max(zone.number for zone in self.zones) + 1 << LANE_SHIFT) * (self.max_order + 1)
+        if lst < lists:
+            return super()._order_of(lst)
+        place = (lst - lists) % LISTS
+        return place // percpu.TYPES_KEPT if place < LISTS - 2 else self.pageblock_order
 
     def _build_machine(self, slots: int, last_resort: int) -> None:
         buffer = self._new_buffer

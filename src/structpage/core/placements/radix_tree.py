@@ -61,6 +61,12 @@ class RadixTree(NamedTuple):
             trees = min(trees, blocks >> 1)  # those of two nodes or more have another level
         return nodes
 
+    def nodes_at_most(self, added: int, moved: int, lists: int) -> int:
+        levels = 1
+        while len(self.word) > 2 << FAN_SHIFT * levels:
+            levels += 1
+        return (added + moved >> FAN_SHIFT) + levels * min(added + moved, lists)
+
     def untouched_bytes(self) -> int:
         return self.nodes.fresh_bytes()
 

@@ -42,9 +42,8 @@ class SlabNodes(NamedTuple):
     def bytes_needed(frames: int, lists: int) -> int:
         return 16 * lists
 
-    @staticmethod
-    def nodes_needed(blocks: int, lists: int) -> int:
-        return blocks
+    def nodes_at_most(self, added: int, moved: int, lists: int) -> int:
+        return added
 
     def untouched_bytes(self) -> int:
         return self.nodes.fresh_bytes()
