@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from structpage import __version__
-from structpage.cli import bench, cache, compare, conformance, convert, replay, words
+from structpage.cli import bench, boot, cache, compare, conformance, convert, replay, words
 from structpage.errors import CorruptionError, StructPageError
 
-COMMANDS = (bench, cache, compare, conformance, convert, replay, words)
+COMMANDS = (bench, boot, cache, compare, conformance, convert, replay, words)
 
 
 def parser() -> argparse.ArgumentParser:

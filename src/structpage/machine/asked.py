@@ -10,15 +10,17 @@ from structpage.gfp import format_gfp, parse_gfp
 from structpage.machine.view import MachineView
 from structpage.refusal import why_not_allocated
 
+GFP_KERNEL = parse_gfp("GFP_KERNEL")
+
 
 class AskedMachine(MachineView):
     """A machine that knows good arguments from bad ones."""
 
-    def _begin(self, freed: int = -1) -> None:
-        # Starts a call: one that frees the block at `freed`, or else one that may allocate.
+    def _begin(self, gfp: int = GFP_KERNEL, freed: int = -1) -> None:
+        # Starts a call: one that frees the block at `freed`, or else one that may allocate for a request.
         if self.supply is not None:
             if freed < 0:
-                self.supply.before_alloc()
+                self.supply.before_alloc(gfp)
             else:
                 self.supply.before_free(freed)
         self.engine.begin()

@@ -2,9 +2,9 @@
 
 Terminology: what was *taken* is memory that memblock gave before there was an allocator, and that nobody gets back.
 
-Idea: memblock is the host (`structpage.hosting`). It gives the memmap first, then the tables of the placement, then those of the
-zones, each where and as aligned as `memblock_alloc` would place it; the buffers that the allocator runs on are views
-of that memory. What is left is handed over to the lists (`structpage.boot.handover`).
+Idea: memblock is the host (`structpage.hosting`). It gives the memmap first, then the tables of the placement, then
+those of the zones, each where and as aligned as `memblock_alloc` would place it; the buffers that the allocator runs
+on are views of that memory. What is left is handed over to the lists (`structpage.boot.handover`).
 
 A descriptor may be larger than the words it models: 64 bytes is today's `struct page`, 32 the step between. Then as
 much is taken, and the words lie at the start of it. The memmap is one table over all frames; the part of it that
@@ -46,7 +46,14 @@ OUTSIDE = ("trace", "hint")
 """Buffers of the simulator itself, which no kernel has."""
 ZONE_TABLES = ("nr_free", "zone_start", "zone_end", "zonelist", "deferred", "zone_rows", "drift", "avoid_fragmentation")
 TAKEN = np.dtype(
-    [("when", "U20"), ("who", "U20"), ("what", "U20"), ("address", np.int64), ("bytes", np.int64), ("share", np.float64)]
+    [
+        ("when", "U20"),
+        ("who", "U20"),
+        ("what", "U20"),
+        ("address", np.int64),
+        ("bytes", np.int64),
+        ("share", np.float64),
+    ]
 )
 """A row of a boot report: when, by whom and for what memory was taken, where, how much, and its share of all memory."""
 
@@ -149,7 +156,8 @@ class BootMemory:
         size = declared(placement).node_bytes
         if not size:
             if self.reserve:
-                raise InvalidArgument(must("reserve", f"0 for placement {self.placement}, which has no nodes", self.reserve))
+                rule = f"0 for placement {self.placement}, which has no nodes"
+                raise InvalidArgument(must("reserve", rule, self.reserve))
             return -1, 0
         if not self.reserve:
             return 0, 0
@@ -215,4 +223,6 @@ def boot(
     if start == "deferred":
         machine.late = deferred_ranges(machine, memblock)
     machine.compute_sizes()
+    if machine.supply is not None:
+        machine.supply.booted()
     return machine

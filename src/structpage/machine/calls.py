@@ -31,6 +31,7 @@ from structpage.frames import FrameMemory
 from structpage.hosting import Host
 from structpage.machine import booting
 from structpage.machine import start as machine_start
+from structpage.machine.asked import GFP_KERNEL
 from structpage.machine.booting import BootReport
 from structpage.machine.events import decoded
 from structpage.machine.placed import PlacedMachine
@@ -163,8 +164,8 @@ class Machine(PlacedMachine):
         `descriptor_bytes`, 64, 32, 16 or 8, is what a descriptor takes, by default what its words need; `zones` are
         by default those of x86-64; with `start="deferred"` the frames of the last zone of each node follow later
         (`hand_over_deferred`). A placement with nodes has `reserve` of them at first, and more by a rule
-        (`machine.supply`). `options` are those of the class, but for pages, memory, start and host. What was taken, when and by
-        whom is in `boot_report`.
+        (`machine.supply`). `options` are those of the class, but for pages, memory, start and host. What was taken,
+        when and by whom is in `boot_report`.
 
         Raises:
             BootstrapError: the placement needs nodes before anybody can give them.
@@ -209,7 +210,7 @@ class Machine(PlacedMachine):
         bits, cpu = self._gfp(gfp), self._cpu(cpu)
         node = self._node(self.cpu_node[cpu] if node is None else node)
         reference = self.pages.owners.reference(owner)
-        self._begin()
+        self._begin(bits)
         pfn: int = self.machine.alloc(order, bits, cpu, node, reference)
         while pfn == NO_MEMORY and self._grow():
             pfn = self.machine.alloc(order, bits, cpu, node, reference)
@@ -237,7 +238,7 @@ class Machine(PlacedMachine):
         count, bits, cpu = at_least("count", count, 1), self._gfp(gfp), self._cpu(cpu)
         node = self._node(self.cpu_node[cpu] if node is None else node)
         reference = self.pages.owners.reference(owner)
-        self._begin()
+        self._begin(bits)
         pfns: list[int] = []
         zone = self.machine.bulk_zone(count, bits, node) if count > 1 and not bits & GFP_ACCOUNT else -1
         while zone >= 0 and len(pfns) < count:
@@ -262,7 +263,7 @@ class Machine(PlacedMachine):
         if self.supply is not None and blocks > 0:
             self._in_use((1 << blocks) - 1)
             try:
-                self.supply.before_alloc()
+                self.supply.before_alloc(GFP_KERNEL)
             except OutOfMemory:
                 self._in_use(1 - (1 << blocks))
                 raise

@@ -19,22 +19,42 @@ steps tell who needed what from whom.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from structpage.arguments import named
-from structpage.core.linux.percpu import BATCH
+from structpage.core.linux.percpu import BATCH, COUNT, HIGH_MARK, LISTS, SET_ROW
 from structpage.core.placements.nodes import LEAST, SPARE, TOTAL, Nodes
-from structpage.core.words import ZIDS
+from structpage.core.slab.rows import PAGE_OFFSET
+from structpage.core.words import LANE_SHIFT, ZIDS
 from structpage.errors import BootstrapError, OutOfMemory, must
 from structpage.frames import PAGE_WORDS
+from structpage.gfp import parse_gfp
 from structpage.placing import declared, placement_class
 from structpage.zones import ZONE_NAMES, zone_name
 
 if TYPE_CHECKING:
     from structpage.machine.calls import Machine
+    from structpage.slab import SlabCache
 
 RULES = ("at-allocation", "while-freeing", "freed-page", "reserve")
+CACHE = "buddy_node"
+GFP_ATOMIC = parse_gfp("GFP_ATOMIC|__GFP_NOWARN")
 HIGHMEM = ZONE_NAMES.index("HighMem")
+
+
+class WithNodes(Protocol):
+    """What a placement with nodes tells of them."""
+
+    nodes: Nodes
+
+    def nodes_at_most(self, added: int, moved: int, lists: int) -> int:
+        """Return what new blocks and blocks that change lists take at most, on so many lists."""
+
+    def nodes_to_push(self, lst: int) -> int:
+        """Return what one block more on a list takes."""
+
+    def nodes_to_move(self, lst: int, lists: int) -> int:
+        """Return what blocks that come to lists from `lst` on from others take, one each."""
 
 
 class NodeSupply:
@@ -42,14 +62,14 @@ class NodeSupply:
 
     def __init__(self, machine: Machine, rule: str) -> None:
         self.machine, self.rule = machine, named("nodes", rule, RULES)
-        self.nodes: Nodes = machine.lists.nodes  # type: ignore[attr-defined]
+        self.lists = cast(WithNodes, machine.lists)
+        self.nodes = self.lists.nodes
         self.node_bytes = declared(placement_class(machine.placement)).node_bytes
-        self.cache_name = f"{machine.placement}-node"
         self.promised = 0
         """Blocks in use, each of which will need a node when it is freed."""
         self.pages_made_nodes: list[int] = []
         """Pages that became nodes while they were freed."""
-        self._cache: object = None
+        self._cache: SlabCache | None = None
         self._refilling = False
 
     # What there is
@@ -72,18 +92,32 @@ class NodeSupply:
     @property
     def to_allocate(self) -> int:
         """How many nodes an allocation of single frames may take, at most: what is split, and what a refill lists."""
-        batch = int(self.machine.words("percpu").reshape(-1, 6)[:, BATCH].max())
+        row = self.machine.machine.percpu.row
+        batch = max(row[at] for at in range(BATCH, len(row), SET_ROW))
         return self._worst(batch - 1 + self.machine.max_order, batch)
 
-    @property
-    def to_free(self) -> int:
-        """How many nodes a free may take, at most; a drain moves blocks to other lists."""
-        return self._worst(1, self.machine.max_order)
+    def to_free(self, pfn: int) -> int:
+        """How many nodes the free of a frame takes at most.
+
+        For a CPU's list, and if that is drained, or while boot hands memory over, for those of its zone.
+        """
+        machine, percpu = self.machine, self.machine.machine.percpu
+        zone, mt = machine.core.zone_at(pfn), percpu.zone_lists.blocks.type_of(pfn)
+        here = drained = 0
+        for at in range(zone * machine.cpus, (zone + 1) * machine.cpus):
+            place = percpu.place(0, machine.policy.recorded_type(mt))
+            here = max(here, self.lists.nodes_to_push(percpu.base + at * LISTS + place))
+            row = at * SET_ROW
+            drained = max(drained, percpu.row[row + COUNT] + 1 >= percpu.row[row + HIGH_MARK])
+        first, orders = (zone << LANE_SHIFT | mt) * machine.core.orders, machine.core.orders
+        if drained or not machine.booted:
+            return here + self.lists.nodes_to_move(first, orders)
+        return max(here, *(self.lists.nodes_to_push(first + order) for order in range(orders)))
 
     def _worst(self, added: int, moved: int) -> int:
-        # Blocks that are new on the lists, and blocks that go from one list to another: of all orders, and a CPU's list.
+        # For blocks that are new on the lists, and blocks that change lists: those of all orders, and one of a CPU.
         lists = self.machine.max_order + 2
-        return int(self.machine.lists.nodes_at_most(added, moved, lists))  # type: ignore[attr-defined]
+        return self.lists.nodes_at_most(added, moved, lists)
 
     def in_use(self, blocks: int) -> None:
         """Note that so many blocks more are in use, or fewer; those of the nodes themselves do not count."""
@@ -92,17 +126,17 @@ class NodeSupply:
 
     # What calls need
 
-    def before_alloc(self) -> None:
-        """See that an allocation finds the nodes it may need; raises `OutOfMemory`, `BootstrapError` in a refill."""
+    def before_alloc(self, gfp: int) -> None:
+        """See that an allocation finds the nodes it may need; raises `OutOfMemory`, or `BootstrapError` by its rule."""
         wanted = self.to_allocate
         if self._refilling or self.rule == "reserve":
             if self.spare < wanted:
-                self._stuck(f"an allocation may split a block down from order {self.machine.max_order}", wanted)
+                self._stuck(f"an allocation, which may split a block down from order {self.machine.max_order},", wanted)
             return
-        kept = self.promised + 1 if self.rule == "at-allocation" else 0
+        kept = self._worst(self.promised + 1, 0) if self.rule == "at-allocation" else 0
         while self.spare < 2 * wanted + kept:
             try:
-                self._refill("an allocation")
+                self._refill(gfp)
             except (OutOfMemory, BootstrapError) as error:
                 if self.spare >= wanted + kept:
                     return
@@ -111,17 +145,20 @@ class NodeSupply:
 
     def before_free(self, pfn: int) -> None:
         """See that a free finds the nodes it may need; raises `BootstrapError`."""
-        wanted, keep = self.to_free, self.to_allocate
+        wanted, keep = self.to_free(pfn), self.to_allocate
         if self._refilling or self.spare >= wanted + keep:
             return
-        cause: OutOfMemory | None = None
-        if self.rule == "while-freeing" or not self.machine.booted:
-            try:
-                self._refill(f"the free of PFN {pfn}")
-            except OutOfMemory as error:
-                cause = error
+        cause = None
+        may_refill = self.rule == "while-freeing" or (not self.machine.booted and self.rule != "reserve")
+        if may_refill:
+            cause = self._try_refill(wanted + keep)
         if self.spare < wanted:
-            self._stuck(f"the free of PFN {pfn}", wanted, cause)
+            self._stuck(f"the free of PFN {pfn}", wanted, cause, may_refill)
+
+    def booted(self) -> None:
+        """See that an allocation has the nodes it needs when boot is over; raises `BootstrapError`."""
+        if self.spare < self.to_allocate:
+            self._stuck("the first allocation", self.to_allocate, None, self.rule != "reserve")
 
     def becomes_nodes(self, pfn: int) -> bool:
         """Make a page that is being freed into nodes if the rule says so and nodes are short; whether it did.
@@ -129,15 +166,17 @@ class NodeSupply:
         The page is nobody's then, and on no list. Raises `BootstrapError` for a page without an address if no other
         can be had.
         """
-        if self.rule != "freed-page" or self._refilling or self.spare >= self.to_free + self.to_allocate:
+        if (
+            self.rule != "freed-page"
+            or self._refilling
+            or self.spare >= (wanted := self.to_free(pfn)) + self.to_allocate
+        ):
             return False
         if self.machine.core.zone_at(pfn) % ZIDS == HIGHMEM:
-            what = f"the free of PFN {pfn}, in HighMem, which has no address to become nodes at,"
-            try:
-                self._refill(what)
-            except OutOfMemory as error:
-                if self.spare < self.to_free:
-                    self._stuck(what, self.to_free, error)
+            cause = self._try_refill(wanted + self.to_allocate)
+            if self.spare < wanted:
+                what = f"the free of PFN {pfn}, in HighMem, which has no address to become nodes at,"
+                self._stuck(what, wanted, cause, True)
             return False
         size = self.nodes.size
         for place in range(pfn * PAGE_WORDS, (pfn + 1) * PAGE_WORDS - size + 1, size):
@@ -148,37 +187,48 @@ class NodeSupply:
 
     # Where nodes come from
 
-    def _refill(self, why: str) -> None:
+    def _refill(self, gfp: int) -> None:
         # A node more, from the slab; the slab may take a page from the machine, which uses the nodes kept back.
-        from structpage.slab.cache import SlabCache
-        from structpage.slab.addresses import PAGE_OFFSET
+        from structpage.slab import SlabCache
 
-        self._refilling, self._why = True, why
+        self._refilling = True
         try:
             if self._cache is None:
-                self._cache = SlabCache(self.machine, self.cache_name, self.node_bytes)
-            address = self._cache.alloc()  # type: ignore[attr-defined]
+                self._cache = SlabCache(self.machine, CACHE, self.node_bytes)
+            address = self._cache.alloc(gfp=gfp)
         finally:
             self._refilling = False
         self.nodes.add(address - PAGE_OFFSET >> 3)
 
-    def _stuck(self, what: str, wanted: int, cause: Exception | None = None) -> NoReturn:
+    def _try_refill(self, wanted: int) -> OutOfMemory | None:
+        # The same until so many are spare, while memory is freed, in whatever context; why the slab has no page.
+        try:
+            while self.spare < wanted:
+                self._refill(GFP_ATOMIC)
+        except OutOfMemory as error:
+            return error
+        except BootstrapError:
+            pass
+        return None
+
+    def _stuck(self, what: str, wanted: int, cause: Exception | None = None, may_refill: bool = False) -> NoReturn:
         machine, placement = self.machine, self.machine.placement
-        listed = int(machine.free_counts.sum())
-        zones = ", ".join(dict.fromkeys(zone_name(zone.number) for zone in machine.zones))
-        have = f"{self.spare} of {self.total} nodes are spare"
-        steps = []
-        if self._refilling:
-            steps.append(f"{self._why} needs a node of {self.node_bytes} bytes of placement {placement}, for its list")
-            steps.append(f"the nodes kept back do not do, so cache {self.cache_name} needs a slab of the page allocator")
-            steps.append(f"the page allocator has {listed} blocks listed in {zones}, and {what}: it needs {wanted} nodes")
-            steps.append(f"{have}: the next would have to come from cache {self.cache_name}, which waits for its slab")
+        usable = machine._zonelist(GFP_ATOMIC, machine.nodes[0])
+        zones = ", ".join(dict.fromkeys(zone_name(zone) for zone in usable))
+        listed = sum(
+            int(counts.sum())
+            for zone, counts in zip(machine.zones, machine.free_counts_by_zone, strict=True)
+            if zone.number in usable
+        )
+        spare = f"of {self.total} nodes {self.spare} are spare"
+        steps = [f"{what} needs {wanted} nodes of {self.node_bytes} bytes, for lists of placement {placement}"]
+        if may_refill:
+            steps += [
+                f"{spare}; others are objects of slab cache {CACHE}, which needs a page from the page allocator",
+                f"the page allocator lists {listed} blocks in {zones}; "
+                + (str(cause) if cause else f"to take a page out of them may take {self.to_allocate} nodes itself"),
+                f"the next node would have to come from cache {CACHE}, which waits for that page",
+            ]
         else:
-            steps.append(f"{what} needs {wanted} nodes of {self.node_bytes} bytes of placement {placement}")
-            steps.append(have)
-            if cause is not None:
-                steps.append(f"cache {self.cache_name} needs a slab of the page allocator, for another")
-                steps.append(f"the page allocator has {listed} blocks listed in {zones}, and none to give: {cause}")
-            else:
-                steps.append(f"rule {self.rule!r} lets no other be allocated now")
+            steps.append(f"{spare}, and by rule {self.rule!r} no other is allocated now")
         raise BootstrapError(placement, steps)

@@ -67,6 +67,12 @@ class RadixTree(NamedTuple):
             levels += 1
         return (added + moved >> FAN_SHIFT) + levels * min(added + moved, lists)
 
+    def nodes_to_push(self, lst: int) -> int:
+        return self.missing(self.tree[TREE_WORDS * lst + COUNT], self.tree[TREE_WORDS * lst + HEIGHT])
+
+    def nodes_to_move(self, lst: int, lists: int) -> int:
+        return sum(self.nodes_to_push(other) for other in range(lst, lst + lists))
+
     def untouched_bytes(self) -> int:
         return self.nodes.fresh_bytes()
 

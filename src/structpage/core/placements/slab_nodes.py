@@ -45,6 +45,12 @@ class SlabNodes(NamedTuple):
     def nodes_at_most(self, added: int, moved: int, lists: int) -> int:
         return added
 
+    def nodes_to_push(self, lst: int) -> int:
+        return 1
+
+    def nodes_to_move(self, lst: int, lists: int) -> int:
+        return 0
+
     def untouched_bytes(self) -> int:
         return self.nodes.fresh_bytes()
 
