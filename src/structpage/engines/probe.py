@@ -86,8 +86,8 @@ class ProbedFill(NamedTuple):
 class ProbedEngine(PlainEngine):
     """Runs the methods over probed buffers; about 3 times slower than plain.
 
-    Frame memory lies at physical address 0, the metadata behind it, each buffer from a line of its own on, as
-    memblock_alloc aligns to SMP_CACHE_BYTES. With `trace`, every touch is kept, 8 bytes each, for `address_trace`.
+    Frame memory lies at physical address 0, and metadata that are part of it where they are; others lie behind it, each
+    buffer from a line of its own on, as memblock_alloc aligns to SMP_CACHE_BYTES. With `trace`, every touch is kept, 8 bytes each, for `address_trace`.
     """
 
     name = "probed"
@@ -100,17 +100,28 @@ class ProbedEngine(PlainEngine):
         self._lines: set[int] = set()
         self._touches: array[int] = array("q")
         self._starts: array[int] = array("q")
+        self._memory = 0, 0
         self._next_base = 1 << 46  # behind any memory of the model, so that memory itself starts at 0
 
     def buffer(self, name: str, words: Words) -> Buffer:
         """Return the words as a buffer that notes its touches."""
-        if name not in self.buffers:
-            base = 0 if name == MEMORY else self._next_base
-            self._next_base += 0 if name == MEMORY else -(-words.nbytes // 64) * 64
+        if name not in self.buffers or (name == MEMORY and not len(self.buffers[name])):
+            base = self._base(name, words)
             probed = ProbedBuffer(name, words.view(np.int64).data, base, self._lines)
             probed.touches = self._touches if self.trace else None
             self.buffers[name] = probed
         return self.buffers[name]
+
+    def _base(self, name: str, words: Words) -> int:
+        at: int = words.__array_interface__["data"][0]
+        if name == MEMORY:
+            self._memory = at, at + words.nbytes
+            return 0
+        if self._memory[0] <= at < self._memory[1]:
+            return at - self._memory[0]
+        base = self._next_base
+        self._next_base += -(-words.nbytes // 64) * 64
+        return base
 
     def fill(self, name: str, words: Words) -> Fill:
         """Return what writes one value to many of the words, noting each."""
