@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="1G",
         metavar="MEMORY",
-        help="a size such as 512M (by default 1G), or a file with an e820 map as the kernel prints it",
+        help="a size such as 512M (by default 1G), or a file: an e820 map as the kernel prints it, or /proc/iomem",
     )
     parser.add_argument("--placement", metavar="NAME", help="show this one's boot row by row; by default compare all")
     parser.add_argument("--descriptor-bytes", type=int, metavar="N", help="64, 32, 16 or 8; by default what it needs")

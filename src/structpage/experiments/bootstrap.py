@@ -235,7 +235,7 @@ def reserve_to_empty(placement: str | type, *, memory: str | int = "16M", order:
 
 
 def highmem_wall(
-    placement: str | type = "radix-tree", *, lowmem: str | int = "8M", memory: str | int = "32M", highmem: bool = True
+    placement: str | type = "radix-tree", *, lowmem: str | int = "8M", memory: str | int = "64M", highmem: bool = True
 ) -> Emptied:
     """Give out a memory whose upper part has no addresses, and free that part one frame at a time.
 

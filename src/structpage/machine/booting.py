@@ -59,15 +59,16 @@ TAKEN = np.dtype(
 
 
 def memory_map(memory: Memblock | str | int) -> Memblock:
-    """Return memblock for a machine: as it is, from an e820 map, or for a size as `"512M"`, in bytes.
+    """Return memblock for a machine: as it is, from an e820 map or /proc/iomem as text, or for a size as `"512M"`.
 
-    Of a size it is as a PC has it: up to 3 GiB below 4 GiB, the rest above, all of node 0, and the first mebibyte
-    reserved. Raises `TraceError` for a map that is none, `InvalidArgument` for less than 4 MiB.
+    Of a size, which may be bytes, it is as a PC has it: up to 3 GiB below 4 GiB, the rest above, all of node 0, and the
+    first mebibyte reserved. Raises `TraceError` for a map that is none, `InvalidArgument` for less than 4 MiB.
     """
     if isinstance(memory, Memblock):
         return memory
-    if isinstance(memory, str) and "\n" in memory.strip():
-        return Memblock.from_e820(memory)
+    if isinstance(memory, str) and " " in memory.strip():
+        iomem = "System RAM" in memory and "BIOS-e820" not in memory
+        return Memblock.from_iomem(memory) if iomem else Memblock.from_e820(memory)
     size = at_least("memory", byte_size("memory", memory), 4 << 20)
     made = Memblock()
     made.add(0, min(size, BELOW_4G), 0)
@@ -185,7 +186,8 @@ def _described(zones: Sequence[Zone]) -> int:
     for zone in zones:
         for start, stop in zone.present():
             exists[start // SECTION : (stop - 1) // SECTION + 1] = True
-    return min(int(exists.sum()) * SECTION, end)
+    beyond = len(exists) * SECTION - end  # of the last section, in which a frame exists
+    return int(exists.sum()) * SECTION - beyond
 
 
 def boot(

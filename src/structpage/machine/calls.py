@@ -160,7 +160,8 @@ class Machine(PlacedMachine):
     ) -> Self:
         """Return a machine that booted: memmap, side tables and bitmaps lie in its own memory, taken from memblock.
 
-        `memory` is a `Memblock`, an e820 map as text, or a size as `"512M"` or in bytes; a memblock is changed.
+        `memory` is a `Memblock`, which is changed, the text of an e820 map or of /proc/iomem, or a size as `"512M"` or
+        in bytes.
         `descriptor_bytes`, 64, 32, 16 or 8, is what a descriptor takes, by default what its words need; `zones` are
         by default those of x86-64; with `start="deferred"` the frames of the last zone of each node follow later
         (`hand_over_deferred`). A placement with nodes has `reserve` of them at first, and more by a rule

@@ -130,7 +130,7 @@ class NodeSupply:
         """See that an allocation finds the nodes it may need; raises `OutOfMemory`, or `BootstrapError` by its rule."""
         wanted = self.to_allocate
         if self._refilling or self.rule == "reserve":
-            if self.spare < wanted:
+            if self.spare < wanted and self._listed(gfp):
                 self._stuck(f"an allocation, which may split a block down from order {self.machine.max_order},", wanted)
             return
         kept = self._worst(self.promised + 1, 0) if self.rule == "at-allocation" else 0
@@ -148,17 +148,15 @@ class NodeSupply:
         wanted, keep = self.to_free(pfn), self.to_allocate
         if self._refilling or self.spare >= wanted + keep:
             return
-        cause = None
         may_refill = self.rule == "while-freeing" or (not self.machine.booted and self.rule != "reserve")
-        if may_refill:
-            cause = self._try_refill(wanted + keep)
+        no_page = may_refill and not self._try_refill(wanted + keep)
         if self.spare < wanted:
-            self._stuck(f"the free of PFN {pfn}", wanted, cause, may_refill)
+            self._stuck(f"the free of PFN {pfn}", wanted, no_page, may_refill)
 
     def booted(self) -> None:
         """See that an allocation has the nodes it needs when boot is over; raises `BootstrapError`."""
         if self.spare < self.to_allocate:
-            self._stuck("the first allocation", self.to_allocate, None, self.rule != "reserve")
+            self._stuck("the first allocation", self.to_allocate, may_refill=self.rule != "reserve")
 
     def becomes_nodes(self, pfn: int) -> bool:
         """Make a page that is being freed into nodes if the rule says so and nodes are short; whether it did.
@@ -173,10 +171,10 @@ class NodeSupply:
         ):
             return False
         if self.machine.core.zone_at(pfn) % ZIDS == HIGHMEM:
-            cause = self._try_refill(wanted + self.to_allocate)
+            no_page = not self._try_refill(wanted + self.to_allocate)
             if self.spare < wanted:
                 what = f"the free of PFN {pfn}, in HighMem, which has no address to become nodes at,"
-                self._stuck(what, wanted, cause, True)
+                self._stuck(what, wanted, no_page, True)
             return False
         size = self.nodes.size
         for place in range(pfn * PAGE_WORDS, (pfn + 1) * PAGE_WORDS - size + 1, size):
@@ -200,33 +198,37 @@ class NodeSupply:
             self._refilling = False
         self.nodes.add(address - PAGE_OFFSET >> 3)
 
-    def _try_refill(self, wanted: int) -> OutOfMemory | None:
-        # The same until so many are spare, while memory is freed, in whatever context; why the slab has no page.
+    def _try_refill(self, wanted: int) -> bool:
+        # The same until so many are spare, while memory is freed, in whatever context; False if there was no page.
         try:
             while self.spare < wanted:
                 self._refill(GFP_ATOMIC)
-        except OutOfMemory as error:
-            return error
+        except OutOfMemory:
+            return False
         except BootstrapError:
             pass
-        return None
+        return True
 
-    def _stuck(self, what: str, wanted: int, cause: Exception | None = None, may_refill: bool = False) -> NoReturn:
+    def _listed(self, gfp: int) -> int:
+        # Blocks on the lists of the zones that a request may use.
+        usable = self.machine._zonelist(gfp, self.machine.nodes[0])
+        rows = zip(self.machine.zones, self.machine.free_counts_by_zone, strict=True)
+        return sum(int(counts.sum()) for zone, counts in rows if zone.number in usable)
+
+    def _stuck(self, what: str, wanted: int, no_page: bool = False, may_refill: bool = False) -> NoReturn:
         machine, placement = self.machine, self.machine.placement
-        usable = machine._zonelist(GFP_ATOMIC, machine.nodes[0])
-        zones = ", ".join(dict.fromkeys(zone_name(zone) for zone in usable))
-        listed = sum(
-            int(counts.sum())
-            for zone, counts in zip(machine.zones, machine.free_counts_by_zone, strict=True)
-            if zone.number in usable
-        )
+        zones = ", ".join(dict.fromkeys(zone_name(zone) for zone in machine._zonelist(GFP_ATOMIC, machine.nodes[0])))
         spare = f"of {self.total} nodes {self.spare} are spare"
         steps = [f"{what} needs {wanted} nodes of {self.node_bytes} bytes, for lists of placement {placement}"]
         if may_refill:
+            waiting = int(machine.words("percpu")[COUNT::SET_ROW].sum())
+            lists = (
+                f"the page allocator lists {self._listed(GFP_ATOMIC)} blocks in {zones}, and {waiting} frames of CPUs"
+            )
+            takes = f"to take a page out of them may take {self.to_allocate} nodes itself"
             steps += [
                 f"{spare}; others are objects of slab cache {CACHE}, which needs a page from the page allocator",
-                f"the page allocator lists {listed} blocks in {zones}; "
-                + (str(cause) if cause else f"to take a page out of them may take {self.to_allocate} nodes itself"),
+                f"{lists}; {'it has none to give to GFP_ATOMIC' if no_page else takes}",
                 f"the next node would have to come from cache {CACHE}, which waits for that page",
             ]
         else:

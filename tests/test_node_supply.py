@@ -1,0 +1,145 @@
+"""Nodes from the allocator's own memory: the cycle is told, and each rule does what it says and no more."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structpage import BootstrapError, Machine, OutOfMemory
+from structpage.experiments.bootstrap import ANY_FRAME, fill_and_empty, highmem_wall, reserve_to_empty, smallest_reserve
+from structpage.machine.supply import CACHE, RULES
+from structpage.placing import declared, placement_class, placement_names
+
+NODED = [name for name in placement_names() if declared(placement_class(name)).node_bytes]
+RESERVE = 64
+
+
+def test_there_are_such_placements():
+    assert NODED == ["slab-nodes", "radix-tree"]
+    for name in NODED:
+        assert not declared(placement_class(name)).frees_without_allocating
+
+
+@pytest.mark.parametrize("placement", NODED)
+def test_without_a_reserve_the_cycle_is_told_step_by_step(placement):
+    with pytest.raises(BootstrapError) as stuck:
+        Machine.boot("16M", placement)
+    first, have, lists, wait = stuck.value.steps
+    size = declared(placement_class(placement)).node_bytes
+    assert stuck.value.placement == placement
+    assert "free of PFN" in first
+    assert f"nodes of {size} bytes" in first
+    assert have.startswith("of 0 nodes 0 are spare")
+    assert CACHE in have
+    assert "page allocator lists 0 blocks" in lists
+    assert CACHE in wait
+    for number, step in enumerate(stuck.value.steps, 1):
+        assert f"\n  {number}. {step}" in str(stuck.value)
+
+
+@pytest.mark.parametrize("placement", NODED)
+def test_the_smallest_reserve_boots_and_one_node_less_does_not(placement):
+    def boots(reserve):
+        try:
+            machine = Machine.boot("64M", placement, reserve=reserve)
+        except BootstrapError:
+            return False
+        machine.check()
+        return True
+
+    reserve = smallest_reserve(boots)
+    assert 0 < reserve < 100
+    assert not boots(reserve - 1)
+    machine = Machine.boot("64M", placement, reserve=reserve)
+    frames = [machine.alloc_pages() for _ in range(500)]
+    for pfn in frames:
+        machine.free_pages(pfn)
+    machine.check()
+
+
+@pytest.mark.parametrize("placement", NODED)
+def test_a_page_that_is_freed_needs_no_reserve(placement):
+    machine = Machine.boot("16M", placement, nodes="freed-page")
+    made = machine.supply.pages_made_nodes
+    assert made
+    free = {pfn for zone in machine.zones for order in range(11) for pfn in machine.free_list(order, zone=zone.name)}
+    assert not free & set(made)
+    for pfn in made:
+        assert machine.pages.state(pfn) == "reserved"
+
+
+def test_when_a_reserve_of_n_nodes_runs_dry():
+    for reserve in (100, 250):
+        run = fill_and_empty("slab-nodes", memory="8M", nodes="reserve", reserve=reserve)
+        assert run.freed == reserve  # no two neighbours are freed, so each free takes a node
+        assert run.least == 0
+        assert isinstance(run.error, BootstrapError)
+        assert "stuck" in str(run)
+        assert not run.holds
+
+
+def test_in_order_frees_merge_and_need_fewer():
+    apart, ascending = (reserve_to_empty("slab-nodes", memory="6M", order=order) for order in ("apart", "ascending"))
+    assert ascending < apart / 4
+    run = fill_and_empty("slab-nodes", memory="6M", nodes="reserve", reserve=apart)
+    assert run.holds
+    assert not fill_and_empty("slab-nodes", memory="6M", nodes="reserve", reserve=apart - 1).holds
+
+
+@pytest.mark.parametrize("placement", NODED)
+def test_never_allocate_while_freeing(placement):
+    """By that rule every frame that was given out can be freed, in any order, and no free makes a node."""
+    machine = Machine.boot("8M", placement, reserve=RESERVE)
+    frames = []
+    while True:
+        try:
+            frames.append(machine.alloc_pages(0, ANY_FRAME))
+        except OutOfMemory:
+            break
+    nodes = machine.supply.total
+    for pfn in sorted(frames)[::2] + sorted(frames)[1::2]:
+        machine.free_pages(pfn)
+    assert machine.supply.total == nodes
+    assert machine.supply.promised == 0
+    machine.check()
+
+
+def test_allocating_while_freeing_gets_stuck():
+    run = fill_and_empty("slab-nodes", nodes="while-freeing", reserve=RESERVE)
+    assert 0 < run.freed < run.allocated
+    assert any("slab cache" in step for step in run.error.steps)
+
+
+def test_the_highmem_wall():
+    wall = highmem_wall(lowmem="6M", memory="64M")
+    assert not wall.holds
+    assert "HighMem, which has no address" in wall.error.steps[0]
+    assert "in Normal" in wall.error.steps[2]
+    assert highmem_wall(lowmem="6M", memory="16M", highmem=False).holds
+
+
+@settings(max_examples=20)
+@given(st.data())
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "reserve"])
+@pytest.mark.parametrize("placement", NODED)
+def test_any_calls_leave_lists_and_nodes_whole(placement, rule, data):
+    machine = Machine.boot("6M", placement, nodes=rule, reserve=RESERVE)
+    supply, held = machine.supply, []
+    for _ in range(data.draw(st.integers(1, 60))):
+        if held and data.draw(st.booleans()):
+            machine.free_pages(held.pop(data.draw(st.integers(0, len(held) - 1))))
+        else:
+            try:
+                held.append(machine.alloc_pages(data.draw(st.sampled_from([0, 0, 0, 1, 3, 4, 6]))))
+            except OutOfMemory:
+                continue
+        assert supply.spare >= 0
+    machine.check()
+    if placement == "slab-nodes":
+        listed = int(machine.free_counts.sum()) + sum(
+            len(pfns)
+            for zone in machine.zones
+            for cpu in range(machine.cpus)
+            for pfns in machine.percpu_lists(cpu, zone=zone.name)
+        )
+        assert supply.total - supply.spare == listed
+    assert supply.nodes.state[6] == 0  # never dry
