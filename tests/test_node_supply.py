@@ -27,7 +27,7 @@ def test_without_a_reserve_the_cycle_is_told_step_by_step(placement):
     size = declared(placement_class(placement)).node_bytes
     assert stuck.value.placement == placement
     assert "free of PFN" in first
-    assert f"nodes of {size} bytes" in first
+    assert f" of {size} bytes" in first
     assert have.startswith("of 0 nodes 0 are spare")
     assert CACHE in have
     assert "page allocator lists 0 blocks" in lists

@@ -224,7 +224,7 @@ def boot(
     machine.booted = True
     if start == "deferred":
         machine.late = deferred_ranges(machine, memblock)
-    machine.compute_sizes()
     if machine.supply is not None:
-        machine.supply.booted()
+        machine.supply.before_sizes(max(size.batch for size in machine.sizes()))
+    machine.compute_sizes()
     return machine

@@ -27,7 +27,7 @@ from structpage.frames import FrameMemory
 from structpage.hosting import Host
 from structpage.pages import PageArray
 from structpage.procfs import ZoneInfo
-from structpage.sizing import Tuning, sizes
+from structpage.sizing import Sizes, Tuning, sizes
 from structpage.state import AllocatorState
 from structpage.zones import ZONE_NAMES, Zone, node_orders, x86_64_zones, zonelists
 
@@ -197,15 +197,18 @@ class MachineState(AllocatorState):
         As it does at boot, when memory is added, and when an administrator sets vm.min_free_kbytes; boosts end.
         """
         self.tuning = tuning or self.tuning
-        managed = [int(self._row(zone)[zonetable.MANAGED]) for zone in self.zones]
-        found = sizes(self.zones, managed, self.cpu_node, self.tuning, self.pageblock_order)
-        for zone, size in zip(self.zones, found, strict=True):
+        for zone, size in zip(self.zones, self.sizes(), strict=True):
             row = self._row(zone)
             row[[zonetable.MIN, zonetable.LOW, zonetable.HIGH]] = size.min, size.low, size.high
             row[[zonetable.BOOST, zonetable.THRESHOLD]] = 0, size.threshold
             row[zonetable.RESERVE :][: len(ZONE_NAMES)] = size.lowmem_reserve
             self._sets(zone)[:, percpu.BATCH] = size.batch
             self._sets(zone)[:, [percpu.HIGH_MARK, percpu.HIGH_LEAST, percpu.HIGH_MOST]] = size.pcp_high
+
+    def sizes(self) -> list[Sizes]:
+        """Return what `compute_sizes` would set, zone by zone."""
+        managed = [int(self._row(zone)[zonetable.MANAGED]) for zone in self.zones]
+        return list(sizes(self.zones, managed, self.cpu_node, self.tuning, self.pageblock_order))
 
     def set_zone(self, zone: str, node: int = 0, *, lowmem_reserve: Sequence[int] | None = None, **sizes: int) -> None:
         """Set sizes of a zone: those of `SETTABLE`, and for all of its CPUs those of `SETTABLE_BY_CPU`.

@@ -93,7 +93,9 @@ class NodeSupply:
     def to_allocate(self) -> int:
         """How many nodes an allocation of single frames may take, at most: what is split, and what a refill lists."""
         row = self.machine.machine.percpu.row
-        batch = max(row[at] for at in range(BATCH, len(row), SET_ROW))
+        return self._to_allocate(max(row[at] for at in range(BATCH, len(row), SET_ROW)))
+
+    def _to_allocate(self, batch: int) -> int:
         return self._worst(batch - 1 + self.machine.max_order, batch)
 
     def to_free(self, pfn: int) -> int:
@@ -153,10 +155,12 @@ class NodeSupply:
         if self.spare < wanted:
             self._stuck(f"the free of PFN {pfn}", wanted, no_page, may_refill)
 
-    def booted(self) -> None:
-        """See that an allocation has the nodes it needs when boot is over; raises `BootstrapError`."""
-        if self.spare < self.to_allocate:
-            self._stuck("the first allocation", self.to_allocate, may_refill=self.rule != "reserve")
+    def before_sizes(self, batch: int) -> None:
+        """See that allocations find their nodes when CPUs refill their lists by a batch; raises `BootstrapError`."""
+        wanted, may_refill = self._to_allocate(batch), self.rule != "reserve"
+        no_page = may_refill and not self._try_refill(wanted)
+        if self.spare < wanted:
+            self._stuck("the first allocation", wanted, no_page, may_refill)
 
     def becomes_nodes(self, pfn: int) -> bool:
         """Make a page that is being freed into nodes if the rule says so and nodes are short; whether it did.
@@ -219,12 +223,12 @@ class NodeSupply:
         machine, placement = self.machine, self.machine.placement
         zones = ", ".join(dict.fromkeys(zone_name(zone) for zone in machine._zonelist(GFP_ATOMIC, machine.nodes[0])))
         spare = f"of {self.total} nodes {self.spare} are spare"
-        steps = [f"{what} needs {wanted} nodes of {self.node_bytes} bytes, for lists of placement {placement}"]
+        needed = "a node" if wanted == 1 else f"{wanted} nodes"
+        steps = [f"{what} needs {needed} of {self.node_bytes} bytes, for lists of placement {placement}"]
         if may_refill:
             waiting = int(machine.words("percpu")[COUNT::SET_ROW].sum())
-            lists = (
-                f"the page allocator lists {self._listed(GFP_ATOMIC)} blocks in {zones}, and {waiting} frames of CPUs"
-            )
+            listed = self._listed(GFP_ATOMIC)
+            lists = f"the page allocator lists {listed} blocks in {zones}, and {waiting} frames wait at CPUs"
             takes = f"to take a page out of them may take {self.to_allocate} nodes itself"
             steps += [
                 f"{spare}; others are objects of slab cache {CACHE}, which needs a page from the page allocator",
