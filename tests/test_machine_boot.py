@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 import structpage as sp
 from structpage import BootstrapError, InvalidArgument, LimitExceeded, Machine, Memblock, OutOfMemory, UnknownName, Zone
 from structpage.boot import zones_of
+from structpage.boot.handover import SECTION
 from structpage.core.words import LAYOUTS
 from structpage.engines import ProbedEngine
 from structpage.errors import must
-from structpage.machine.booting import DESCRIPTOR_BYTES, OUTSIDE, TAKEN, memory_map
+from structpage.machine.booting import DESCRIPTOR_BYTES, LOWEST, OUTSIDE, TAKEN, memory_map
 from structpage.placing import declared, placement_class, placement_names
 
 PAGE = 4096
@@ -57,6 +58,7 @@ def test_what_is_taken_is_memory_that_nobody_is_given(placement, size):
         for frame in range(pfn, pfn + (1 << order))
     }
     assert not taken & listed
+    assert min(listed) * PAGE >= LOWEST
     assert rows["bytes"][rows["what"] == "descriptors"].sum() == size * machine.pages.frames
     by_place = sorted((row["address"], row["address"] + row["bytes"]) for row in rows)
     assert all(below[1] <= above[0] or below[0] == above[0] for below, above in pairwise(by_place))
@@ -142,12 +144,13 @@ def test_holes_have_a_row_of_their_own():
 
 
 def test_deferred_memory_follows_when_nothing_else_would_do():
-    full, late = Machine.boot("512M"), Machine.boot("512M", start="deferred")
+    full, late = Machine.boot("1G"), Machine.boot("1G", start="deferred")
     assert late.deferred_frames > 0
     assert late.free_frames + late.deferred_frames == full.free_frames
     early = late.free_frames
     frames = [late.alloc_pages(10) for _ in range(early // 1024 + 1)]
-    assert late.deferred_frames < full.free_frames - early
+    deferred = full.free_frames - early
+    assert deferred - 2 * SECTION < late.deferred_frames < deferred
     for pfn in frames:
         late.free_pages(pfn)
     late.hand_over_deferred()

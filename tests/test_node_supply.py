@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structpage import BootstrapError, Machine, OutOfMemory
+from structpage import BootstrapError, Machine, Memblock, OutOfMemory
 from structpage.experiments.bootstrap import ANY_FRAME, fill_and_empty, highmem_wall, reserve_to_empty, smallest_reserve
+from structpage.machine.asked import GFP_KERNEL
 from structpage.machine.supply import CACHE, RULES
 from structpage.placing import declared, placement_class, placement_names
 
@@ -75,6 +76,47 @@ def test_when_a_reserve_of_n_nodes_runs_dry():
         assert isinstance(run.error, BootstrapError)
         assert "stuck" in str(run)
         assert not run.holds
+
+
+def test_no_reserve_is_overdrawn():
+    """Whatever the number of nodes, a memory is emptied or refused: no block is ever lost for want of one."""
+    for reserve in range(34, 60):
+        run = fill_and_empty("radix-tree", memory="12M", nodes="reserve", reserve=reserve)
+        assert run.holds or run.error
+
+
+@pytest.mark.parametrize("placement", NODED)
+def test_an_allocation_begins_with_the_nodes_it_may_need(placement):
+    machine = Machine.boot("8M", placement, reserve=RESERVE)
+    supply = machine.supply
+    for _ in range(300):
+        supply.before_alloc(GFP_KERNEL)
+        assert supply.spare >= supply.to_allocate + supply.nodes_kept
+        machine.alloc_pages(0)
+
+
+@pytest.mark.parametrize("placement", NODED)
+def test_pages_made_nodes_are_nobodys(placement):
+    """The first frame of all too, of which place 0 is no node."""
+    memblock = Memblock()
+    memblock.add(0, 32 << 20, 0)
+    machine = Machine.boot(memblock, placement, nodes="freed-page")
+    made = machine.supply.pages_made_nodes
+    assert made[0] == 0
+    cache = next(iter(machine.slabs.caches.values()), None) if machine.slabs else None
+    from_slab = len(cache.live) if cache else 0
+    assert machine.supply.total == len(made) * (4096 // machine.supply.node_bytes) - 1 + from_slab
+    at_boot, frames = len(made), []
+    while True:
+        try:
+            frames.append(machine.alloc_pages(0, ANY_FRAME))
+        except OutOfMemory:
+            break
+    for pfn in sorted(frames)[::2]:
+        machine.free_pages(pfn)
+    assert len(made) > at_boot
+    assert {machine.pages.state(pfn) for pfn in made} == {"reserved"}
+    machine.check()
 
 
 def test_in_order_frees_merge_and_need_fewer():

@@ -121,6 +121,11 @@ class NodeSupply:
         lists = self.machine.max_order + 2
         return self.lists.nodes_at_most(added, moved, lists)
 
+    @property
+    def nodes_kept(self) -> int:
+        """How many nodes are kept for the frees of blocks in use, and of one more."""
+        return self._worst(self.promised + 1, 0) if self.rule == "at-allocation" else 0
+
     def in_use(self, blocks: int) -> None:
         """Note that so many blocks more are in use, or fewer; those of the nodes themselves do not count."""
         if not self._refilling:
@@ -135,7 +140,7 @@ class NodeSupply:
             if self.spare < wanted and self._listed(gfp):
                 self._stuck(f"an allocation, which may split a block down from order {self.machine.max_order},", wanted)
             return
-        kept = self._worst(self.promised + 1, 0) if self.rule == "at-allocation" else 0
+        kept = self.nodes_kept
         while self.spare < 2 * wanted + kept:
             try:
                 self._refill(gfp)

@@ -105,6 +105,24 @@ def test_a_pool_that_is_dry_lists_nothing_and_counts(cls):
     assert (lists.nodes.state[SPARE], lists.nodes.state[LEAST]) == (0, 0)
 
 
+@pytest.mark.parametrize("spare", range(4))
+def test_a_tree_grows_by_several_nodes_or_not_at_all(spare):
+    """The entry after a full tree of two levels needs a root, an inner node and a leaf."""
+    lists = made(RadixTree)
+    for pfn in range(FAN * FAN):
+        lists.push_front(0, pfn)
+    while lists.nodes.state[SPARE] > spare:
+        lists.nodes.take()
+    before = list(lists.tree)
+    lists.push_front(0, FRAMES - 1)
+    if spare < 3:
+        assert lists.tree == before
+        assert lists.nodes.state[SPARE] == spare
+    else:
+        assert lists.first(0) == FRAMES - 1
+        assert lists.nodes.state[SPARE] == 0
+
+
 @given(st.integers(0, 1 << 62), st.sampled_from([SlabNodes, RadixTree]))
 def test_a_word_that_says_nonsense_is_corrupt(word, cls):
     lists = made(cls, 64)
