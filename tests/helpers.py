@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
 
 from structpage import BuddyAllocator
 from structpage.core.placements import BUILTIN
+from structpage.placing import declared
 from structpage.request import ALLOC, FREE, SPLIT, Requests, requests
 
 PLACEMENTS = list(BUILTIN)
+IN_ORDER = [name for name in PLACEMENTS if declared(BUILTIN[name]).keeps_order]
+"""Those that keep the order of their lists, and so hand out the same frames."""
+POOLED = ["array-index", "slab-nodes", "radix-tree"]
+"""Those that say in a block's word where in a pool it has its place, which depends on all that was before."""
+LONG = os.environ.get("STRUCTPAGE_PROFILE") == "long"
+COMPILED = PLACEMENTS if LONG else ["side-table", "in-page", "one-word", "bitmap", "slab-nodes"]
+"""Those whose every rule is tested compiled too: each takes many seconds to compile."""
 FULL = (1 << 64) - 1
 
 
@@ -78,8 +87,8 @@ def workload(rows: int, *, frames: int, max_order: int = 5, seed: int = 1, zone:
 
 
 def state(buddy: BuddyAllocator) -> dict[str, bytes]:
-    """All words there are."""
-    words = {name: values.tobytes() for name, values in buddy.buffers.items()}
+    """All words there are, but for those of `singly-linked` that tell what was looked at."""
+    words = {name: values.tobytes() for name, values in buddy.buffers.items() if name != "walks"}
     if buddy.memory is not None:
         words["memory"] = buddy.memory.words.tobytes()
     return words

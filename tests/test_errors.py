@@ -14,7 +14,9 @@ from structpage.errors import (
     AccessError,
     CorruptionError,
     InvalidArgument,
+    InvalidObject,
     OutOfRange,
+    SlabCorruption,
     StructPageError,
     UnknownName,
     must,
@@ -23,7 +25,8 @@ from structpage.errors import (
 BUILTIN = {
     "InvalidArgument": ValueError, "LimitExceeded": ValueError, "OutOfRange": IndexError, "InvalidFree": ValueError,
     "OutOfMemory": MemoryError, "UnknownName": LookupError, "MissingExtra": ImportError, "TraceError": ValueError,
-    "CorruptionError": RuntimeError, "AccessError": RuntimeError,
+    "CorruptionError": RuntimeError, "AccessError": RuntimeError, "BootstrapError": RuntimeError,
+    "InvalidObject": ValueError, "DoubleFree": ValueError, "CacheInUse": RuntimeError, "SlabCorruption": RuntimeError,
 }  # fmt: skip
 
 
@@ -52,6 +55,22 @@ def test_a_corruption_says_where():
     assert (error.zone, error.list, error.pfn) == ("DMA of node 0", "order 3 Movable", 8)
     assert str(CorruptionError("tag", 1, 2)) == "tag must be 1, not 2"
     assert str(CorruptionError("tag", 1, 2, pfn=0)) == "PFN 0, tag must be 1, not 2"
+
+
+def test_a_corruption_of_a_slab_says_where():
+    error = SlabCorruption("Poison", "0x6b", "0x41", cache="dentry", address=0x1234, offset=0x234, object=0x1200, pfn=1)
+    message = "cache dentry, object 0x1200, Poison at offset 564 of the slab must be 0x6b, not 0x41"
+    assert (str(error), error.report) == (message, "")
+    assert (error.cache, error.object, error.address, error.offset, error.pfn) == ("dentry", 0x1200, 0x1234, 0x234, 1)
+    assert (error.field, error.expected, error.found, error.zone) == ("Poison", "0x6b", "0x41", None)
+    whole = SlabCorruption("inuse", 3, 4, cache="dentry", address=0x1000, offset=0)
+    assert str(whole) == "cache dentry, inuse at offset 0 of the slab must be 3, not 4"
+
+
+def test_a_free_of_no_object_says_what_is_there():
+    error = InvalidObject("dentry", 0x1234, "an object", "a page", report="BUG")
+    assert str(error) == "address 0x1234 freed to cache dentry must be an object, not a page"
+    assert (error.cache, error.address, error.report) == ("dentry", 0x1234, "BUG")
 
 
 def test_a_wrong_access_says_where():

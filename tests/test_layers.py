@@ -28,6 +28,7 @@ LAYERS = [
         "timeline",
         "streaming",
         "consumers",
+        "slab",
     },
     {"traces", "fidelity", "experiments", "display", "testing", "data"},
     {"cli", "__main__", "__init__"},

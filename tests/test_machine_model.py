@@ -39,7 +39,7 @@ PICK = st.integers(0, 999)
 class Machines(RuleBasedStateMachine):
     """Rules act on all machines; what one answers, all do."""
 
-    placements = ("side-table", "in-page", "in-words")
+    placements: tuple[str, ...] = ("side-table", "in-page", "in-words", "singly-linked", "per-order-table")
     gfps = GFPS + ATOMIC
     plan = plans()
 
@@ -197,6 +197,20 @@ class WithCma(Machines):
     plan = plans(cma=True)
 
 
+class OnBitmap(Machines):
+    """Lists by address, which hand out other frames."""
+
+    placements = ("bitmap",)
+
+
+class OnArrays(Machines):
+    """Lists in no order: two that put the last block in the place of one that goes, and so stay alike."""
+
+    placements = ("array-index", "radix-tree")
+
+
 TestMachines = Machines.TestCase
+TestOnBitmap = OnBitmap.TestCase
+TestOnArrays = OnArrays.TestCase
 TestOneWordToo = OneWordToo.TestCase
 TestWithCma = WithCma.TestCase

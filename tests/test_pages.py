@@ -128,7 +128,7 @@ def test_wrong_arguments():
             pages[pfn]
     with pytest.raises(InvalidArgument, match=says("PFN must be an int, not 1.5")):
         pages[1.5]
-    fields = "cache, head, migratetype, next, nid, order, owner, owner_kind, prev, tag, zid"
+    fields = "cache, head, migratetype, nid, order, owner, owner_kind, tag, zid"
     with pytest.raises(UnknownName, match=says(f"field must be one of {fields}, not 'colour'")):
         pages.decode("colour")
     with pytest.raises(UnknownName, match=says(f"field must be one of {fields}, not 'colour'")):

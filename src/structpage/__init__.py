@@ -28,6 +28,17 @@ _NAMES = {
     "Declaration": "core.buffers",
     "Room": "core.buffers",
     "CORRUPT": "core.status",
+    # Slabs
+    "SlabCache": "slab",
+    "Kmalloc": "slab",
+    "SlabFlags": "slab",
+    "Geometry": "slab",
+    "geometry": "slab",
+    "Who": "slab",
+    "Found": "slab",
+    "find": "slab",
+    "slab_table": "slab",
+    "slabinfo": "slab",
     # Requests
     "Requests": "request",
     "Replay": "replay",
@@ -55,11 +66,19 @@ _NAMES = {
     "CacheLevel": "experiments.caches",
     "Workload": "experiments.workload",
     "observe": "experiments.verdict",
+    "boot_costs": "experiments.bootstrap",
+    "BootCosts": "experiments.bootstrap",
+    "fill_and_empty": "experiments.bootstrap",
+    "Emptied": "experiments.bootstrap",
+    "reserve_to_empty": "experiments.bootstrap",
+    "highmem_wall": "experiments.bootstrap",
     # Fidelity
     "replay_capture": "fidelity",
     "handover_of": "fidelity",
     "Handover": "fidelity",
     "Fidelity": "fidelity",
+    "replay_slab": "fidelity",
+    "SlabReplay": "fidelity",
     # Real input
     "Capture": "traces",
     "Events": "traces",
@@ -74,13 +93,18 @@ _NAMES = {
     # Errors
     "StructPageError": "errors",
     "AccessError": "errors",
+    "BootstrapError": "errors",
+    "CacheInUse": "errors",
     "CorruptionError": "errors",
+    "DoubleFree": "errors",
     "InvalidArgument": "errors",
     "InvalidFree": "errors",
+    "InvalidObject": "errors",
     "LimitExceeded": "errors",
     "MissingExtra": "errors",
     "OutOfMemory": "errors",
     "OutOfRange": "errors",
+    "SlabCorruption": "errors",
     "TraceError": "errors",
     "UnknownName": "errors",
 }
@@ -124,6 +148,12 @@ if TYPE_CHECKING:
     from structpage.engines import PlainEngine as PlainEngine
     from structpage.engines import ProbedEngine as ProbedEngine
     from structpage.errors import *  # noqa: F403
+    from structpage.experiments.bootstrap import BootCosts as BootCosts
+    from structpage.experiments.bootstrap import Emptied as Emptied
+    from structpage.experiments.bootstrap import boot_costs as boot_costs
+    from structpage.experiments.bootstrap import fill_and_empty as fill_and_empty
+    from structpage.experiments.bootstrap import highmem_wall as highmem_wall
+    from structpage.experiments.bootstrap import reserve_to_empty as reserve_to_empty
     from structpage.experiments.cache_misses import CacheMisses as CacheMisses
     from structpage.experiments.cache_misses import cache_misses as cache_misses
     from structpage.experiments.caches import CacheLevel as CacheLevel
@@ -133,8 +163,10 @@ if TYPE_CHECKING:
     from structpage.experiments.workload import Workload as Workload
     from structpage.fidelity import Fidelity as Fidelity
     from structpage.fidelity import Handover as Handover
+    from structpage.fidelity import SlabReplay as SlabReplay
     from structpage.fidelity import handover_of as handover_of
     from structpage.fidelity import replay_capture as replay_capture
+    from structpage.fidelity import replay_slab as replay_slab
     from structpage.frames import FrameMemory as FrameMemory
     from structpage.machine import Machine as Machine
     from structpage.owners import Owner as Owner
@@ -145,6 +177,16 @@ if TYPE_CHECKING:
     from structpage.request import Requests as Requests
     from structpage.request import requests as requests
     from structpage.sizing import Tuning as Tuning
+    from structpage.slab import Found as Found
+    from structpage.slab import Geometry as Geometry
+    from structpage.slab import Kmalloc as Kmalloc
+    from structpage.slab import SlabCache as SlabCache
+    from structpage.slab import SlabFlags as SlabFlags
+    from structpage.slab import Who as Who
+    from structpage.slab import find as find
+    from structpage.slab import geometry as geometry
+    from structpage.slab import slab_table as slab_table
+    from structpage.slab import slabinfo as slabinfo
     from structpage.streaming import replay_stream as replay_stream
     from structpage.traces import Capture as Capture
     from structpage.traces import Events as Events

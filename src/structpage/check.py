@@ -59,6 +59,8 @@ def check(buddy: AllocatorState) -> Listed:
     _check_merged(buddy, listed)
     for consumer in buddy.consumers:
         consumer.check()
+    if buddy.slabs is not None:
+        buddy.slabs.check()
     return listed
 
 

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     ("placement", "placement", "{}"),
+    ("list_order", "list order", "{}"),
+    ("frees_without_allocating", "frees w/o alloc", "{}"),
     ("metadata_bytes_per_frame", "B/frame", "{:.2f}"),
     ("boot_bytes", "boot bytes", "{:,}"),
     ("reads_per_op", "reads/op", "{:.2f}"),
     ("writes_per_op", "writes/op", "{:.2f}"),
     ("lines_per_op", "lines/op", "{:.2f}"),
+    ("steps_per_op", "steps/op", "{:.2f}"),
     ("free_page_bytes_per_op", "free-page B/op", "{:.2f}"),
     ("ns_per_op", "ns/op", "{:.0f}"),
 )
@@ -37,9 +40,13 @@ def comparison_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]
     rows = []
     for row in comparison.rows:
         verdicts = comparison.verdicts[str(row["placement"])]
-        cells = [form.format(row[column].item()) for column, _, form in COLUMNS]
+        cells = [form.format(_plain(row[column].item())) for column, _, form in COLUMNS]
         rows.append(cells + [_verdict(verdicts[consumer]) for consumer in consumers])
     return header, rows
+
+
+def _plain(value: object) -> object:
+    return value if not isinstance(value, bool) else "yes" if value else "no"
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -58,14 +65,28 @@ def comparison_text(comparison: Comparison) -> str:
     if work["bad_lines"] or work["lost_events"]:
         lines.append(f"the trace has {work['bad_lines']} bad lines and lost {work['lost_events']} events")
     lines += ["", text_table(*comparison_rows(comparison)), ""]
-    digests = {str(row["placement"]): str(row["pfn_digest"]) for row in comparison.rows}
-    if len(set(digests.values())) == 1:
-        lines.append(f"All handed out the same PFNs: SHA-256 {next(iter(digests.values()))[:16]}...")
-    else:
-        lines += [f"{name}: PFNs of SHA-256 {digest[:16]}..." for name, digest in digests.items()]
+    lines += _same_frames(comparison)
     for name, verdicts in comparison.verdicts.items():
         lines += [f"{name}, {who}: {v.verdict}. {v.detail}" for who, v in verdicts.items() if v.verdict != "ok"]
     return "\n".join(lines)
+
+
+def _same_frames(comparison: Comparison) -> list[str]:
+    # Who handed out the same frames as whom, and of whom that was to be expected.
+    digests: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        digests.setdefault(str(row["pfn_digest"]), []).append(str(row["placement"]))
+    if len(digests) == 1:
+        return [f"All handed out the same PFNs: SHA-256 {next(iter(digests))[:16]}..."]
+    lines = [f"PFNs of SHA-256 {digest[:16]}...: {', '.join(names)}" for digest, names in digests.items()]
+    kept = comparison.rows["list_order"] == "kept"
+    if len(set(comparison.rows["pfn_digest"][kept].tolist())) > 1:
+        lines.append(
+            "Where the list order is kept, PFNs must be the same, and are not: one of these placements is wrong."
+        )
+    if not kept.all():
+        lines.append("Rows are of the same frames, and comparable in all, where the list order is kept.")
+    return lines
 
 
 def comparison_html(comparison: Comparison) -> str:
@@ -73,7 +94,7 @@ def comparison_html(comparison: Comparison) -> str:
     header, rows = comparison_rows(comparison)
     work = comparison.workload
     caption = f"{work['name']}: {work['requests']} requests in {work['frames']} frames"
-    details = [
+    details = [f"<li>{html.escape(line)}</li>" for line in _same_frames(comparison)] + [
         f"<li>{html.escape(f'{name}, {who}: {v.verdict}. {v.detail}')}</li>"
         for name, verdicts in comparison.verdicts.items()
         for who, v in verdicts.items()

@@ -88,7 +88,14 @@ class BootstrapError(StructPageError, RuntimeError):
     def __init__(self, placement: str, steps: list[str]) -> None:
         self.placement, self.steps = placement, tuple(steps)
         told = "".join(f"\n  {number}. {step}" for number, step in enumerate(steps, 1))
-        super().__init__(must(f"nodes of placement {placement}", "there before they are needed", "in a circle:") + told)
+        super().__init__(
+            must(
+                f"nodes of placement {placement}",
+                "there before they are needed",
+                "in a circle, which a larger reserve breaks:",
+            )
+            + told
+        )
 
 
 class UnknownName(StructPageError, LookupError):
@@ -154,8 +161,8 @@ class SlabCorruption(CorruptionError):
         self.cache, self.address, self.offset = cache, address, offset
         self.object, self.report = object, report
         place = f"cache {cache}, object {object:#x}" if object is not None else f"cache {cache}"
-        super().__init__(f"{place}, {field} at offset {offset} of the slab", expected, found, pfn=pfn)
-        self.field = field
+        super().__init__(f"{place}, {field} at offset {offset} of the slab", expected, found)
+        self.field, self.pfn = field, pfn
 
 
 class AccessError(StructPageError, RuntimeError):

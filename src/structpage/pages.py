@@ -58,9 +58,9 @@ class PageArray:
     """The descriptors of `frames` frames: one interleaved uint64 buffer, 16 bytes a frame, nothing else.
 
     With `layout="one-word"` a descriptor is 8 bytes, and `allocator` is all of it. A new memmap is zeros:
-    every frame reserved. `words` may tell where it lies, uint64 of the right number. Raises `InvalidArgument` for fewer
-    than one frame, `LimitExceeded` for more than the layout has PFNs for, `UnknownName` for a layout, `OutOfMemory` when
-    the system refuses the mapping.
+    every frame reserved. `words` may tell where it lies, uint64 of the right number. Raises `InvalidArgument` for
+    fewer than one frame, `LimitExceeded` for more than the layout has PFNs for, `UnknownName` for a layout,
+    `OutOfMemory` when the system refuses the mapping.
     """
 
     def __init__(self, frames: int, *, layout: str = "two-word", words: mapping.Words | None = None) -> None:
@@ -236,7 +236,7 @@ class PageArray:
         try:
             return self.layout.field(name, state)
         except KeyError:
-            names = ", ".join(sorted({field.name for field in self.layout.fields}))
+            names = ", ".join(sorted({field.name for field in self.layout.fields if not field.placement}))
             raise UnknownName(must("field", f"one of {names}", repr(name))) from None
 
     # Pictures

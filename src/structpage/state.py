@@ -82,11 +82,11 @@ class AllocatorState:
 
     def _build(self, cls: type, slots: int, lists: int, deferred: npt.NDArray[np.int64]) -> None:
         engine, pages = self.engine, self.pages
-        word = engine.buffer("words", pages.words)
         nodes, nodes_at = self.host.nodes(cls)
-        linked = self.memory is not None and (nodes >= 0 or placing.declared(cls).touches_free_pages)
+        linked = self.host.memory is not None or placing.declared(cls).touches_free_pages
         memory_words = self.memory.words if self.memory is not None and linked else np.empty(0, np.uint64)
         memory = engine.buffer("memory", memory_words)
+        word = engine.buffer("words", pages.words)
         memmap = MEMMAPS[pages.layout.name](word, engine.fill("words", pages.words), STAMPS[self.stamp])
         orders = self.max_order + 1
         wanted = -(-slots // ZIDS) * ZIDS

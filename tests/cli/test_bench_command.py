@@ -51,3 +51,12 @@ def test_what_is_left_out_is_told_on_stderr(capsys, monkeypatch, tmp_path):
 def test_bad_names_are_status_2(capsys):
     assert main(["bench", "--workload", "d"]) == 2
     assert capsys.readouterr().err == "structpage bench: workload must be one of a, b, c, not 'd'\n"
+
+
+def test_objects_beside_pages(capsys, monkeypatch):
+    from structpage.experiments import slab_bench
+
+    monkeypatch.setattr(slab_bench.slab_bench, "__kwdefaults__", {"operations": 400, "runs": 1})
+    assert main(["bench", "--slab", "--engine", "plain", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["what"] for row in report["rows"]] == ["object", "page", "page, mixed"]

@@ -9,6 +9,7 @@ import pytest
 
 import structpage
 from structpage.cli import COMMANDS, main
+from structpage.core.placements import BUILTIN
 
 SCRIPT = {
     "format": "buddy-conformance/1",
@@ -85,7 +86,7 @@ def test_compare_prints_a_table_or_json(capsys, tmp_path):
     status, out, err = run(capsys, "compare", trace, "--placement", "in-words", "--placement", "one-word")
     assert (status, err) == (0, "")
     assert out.startswith("comparing in-words, one-word\n")
-    assert re.search(r"^one-word +\d+\.\d\d ", out, re.MULTILINE)
+    assert re.search(r"^one-word +kept +yes +\d+\.\d\d ", out, re.MULTILINE)
     status, out, _ = run(capsys, "compare", trace, "--placement", "in-words", "--json", "--memory", "16M")
     report = json.loads(out)
     assert status == 0
@@ -99,7 +100,7 @@ def test_compare_prints_a_table_or_json(capsys, tmp_path):
         (["compare", "nowhere"], "workload must be an existing path or one of mixed, not 'nowhere'"),
         (
             ["compare", "--placement", "tree"],
-            "placement must be one of side-table, in-page, in-words, one-word, a class, or module:Class, not 'tree'",
+            f"placement must be one of {', '.join(BUILTIN)}, a class, or module:Class, not 'tree'",
         ),
         (["compare", "--memory", "4G"], "memory must be left to the capture, which has its own, not 4G"),
     ],
@@ -164,7 +165,9 @@ def test_conformance_counts_and_fails(capsys, tmp_path):
     good.write_text(json.dumps(SCRIPT))
     bad.write_text(json.dumps(SCRIPT).replace('"free": 8', '"free": 7'))
     status, out, _ = run(capsys, "conformance", good)
-    assert (status, out) == (0, "4 passed, 0 failed, 0 skipped, 0 beyond a placement's limit\n")
+    assert status == 0
+    assert out.endswith(f"\n\n{len(BUILTIN)} passed, 0 failed, 0 skipped, 0 beyond a placement's limit\n")
+    assert [line.split() for line in out.splitlines()[1:-2]] == [[name, "1", "0", "0", "0"] for name in BUILTIN]
     status, out, _ = run(capsys, "conformance", good, bad, "--placement", "in-page")
     assert status == 1
     assert out.startswith("in-page: s, op 0 {'op': 'check', 'free': 7}: Mismatch: free frames must be 7, not 8\n")
@@ -173,11 +176,13 @@ def test_conformance_counts_and_fails(capsys, tmp_path):
     assert status == 1
     assert {key: report[key] for key in ("passed", "failed", "skipped", "beyond_limit")} == {
         "passed": 0,
-        "failed": 4,
+        "failed": len(BUILTIN),
         "skipped": 0,
         "beyond_limit": 0,
     }
     assert report["failures"][0]["scenario"] == "s"
+    one = {"passed": 0, "failed": 1, "beyond_limit": 0, "needs_order": 0}
+    assert report["placements"] == dict.fromkeys(BUILTIN, one)
 
 
 def test_conformance_of_no_script(capsys, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "fidelity"))
 from recorded_kernel import kernel
+from recorded_slabs import SlabKernel
 
 from structpage.cli import main
 from structpage.traces import open_workload
@@ -140,3 +141,41 @@ def test_an_unknown_source_of_requests_is_usage(capsys):
         main(["replay", "--requests", "all"])
     assert ended.value.code == 2
     assert "--requests" in capsys.readouterr().err
+
+
+def slab_folder(tmp_path, mark="  init-1 [000] .....     {}: tracing_mark_write: ORACLE STOP{}\n"):
+    played = SlabKernel(3)
+    played.act(300)
+    played.lines.clear()
+    (tmp_path / "slab_before.json").write_text(json.dumps(played.told()))
+    played.act(200)
+    (tmp_path / "slab_after.json").write_text(json.dumps(played.told()))
+    (tmp_path / "trace.txt").write_text(mark.format("0.000001", 0) + played.text() + mark.format("99.000001", 1))
+    for name in ("freelists_before.json", "freelists_after.json"):
+        (tmp_path / name).write_text(json.dumps({"nodes": []}))
+    (tmp_path / "meta.json").write_text(json.dumps({"kernel": "6.1.192"}))
+    return tmp_path
+
+
+def test_slab_events_of_a_folder(capsys, tmp_path):
+    folder = slab_folder(tmp_path)
+    status, out, err = run(capsys, folder, "--slab")
+    assert (status, err) == (0, "")
+    figures = json.loads(run(capsys, folder, "--slab", "--json")[1])
+    assert figures["exact"] + figures["told"] == figures["allocations"] > 50
+    assert figures["caches"] == {"total": 3, "counts_identical": 3, "lists_identical": 3}
+    assert out.startswith(f"{folder.name}, Linux 6.1.192: {figures['events']} slab events\n")
+
+
+def test_slab_events_of_a_bare_trace(capsys, tmp_path):
+    folder = slab_folder(tmp_path)
+    figures = json.loads(run(capsys, folder / "trace.txt", "--slab", "--json")[1])
+    assert (figures["capture"], figures["exact"]) == ("trace.txt", None)
+    assert {row["name"] for row in figures["by_cache"]} == {"dentry", "kmalloc-64", "sock"}
+
+
+def test_slab_events_that_are_not_there(capsys, tmp_path):
+    (tmp_path / "bare.txt").write_text(TRACE)
+    status, _, err = run(capsys, tmp_path / "bare.txt", "--slab")
+    rule = "one with slab events (kmalloc, kmem_cache_alloc, ...)"
+    assert (status, err) == (2, f"structpage replay: trace bare.txt must be {rule}, not without\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers import PLACEMENTS, Sparse, SparseFill, lists
+from helpers import IN_ORDER, PLACEMENTS, Sparse, SparseFill, lists
 from hypothesis import given
 
 from structpage import BuddyAllocator, OutOfMemory, Zone
@@ -17,6 +17,7 @@ from structpage.testing import Model, zone_from_picture
 from structpage.testing.strategies import shapes
 
 each_placement = pytest.mark.parametrize("placement", PLACEMENTS)
+each_in_order = pytest.mark.parametrize("placement", IN_ORDER)
 
 
 def blocks(buddy):
@@ -42,7 +43,7 @@ def test_single_frames_of_a_block_come_in_ascending_order(placement):
     assert [buddy.alloc(0) for _ in range(16)] == list(range(16))
 
 
-@each_placement
+@each_in_order
 @pytest.mark.parametrize(
     ("picture", "order_0"),
     [
@@ -57,7 +58,7 @@ def test_a_block_whose_parent_may_merge_soon_goes_to_the_tail(placement, picture
     assert buddy.free_list(0) == order_0
 
 
-@each_placement
+@each_in_order
 @pytest.mark.parametrize(("max_order", "order_1"), [(2, [0, 12]), (3, [12, 0])])
 def test_a_merge_is_never_likely_at_the_last_two_orders(placement, max_order, order_1):
     buddy = zone_from_picture("11....####..##", placement, max_order=max_order)
@@ -84,7 +85,7 @@ def test_hand_over(placement, start, end, expected):
     assert blocks(buddy) == expected
 
 
-@each_placement
+@each_in_order
 def test_hand_over_lists_ascend(placement):
     buddy = BuddyAllocator(64, placement, max_order=3)
     assert buddy.free_list(3) == list(range(0, 64, 8))
@@ -225,7 +226,7 @@ def test_head_of_finds_the_block_around_any_frame():
     assert [buddy.pages.head_of(pfn) for pfn in range(16)] == [*heads[:8], 8, *heads[9:]]
 
 
-@each_placement
+@each_in_order
 def test_place_lists_recorded_blocks_in_their_order(placement):
     buddy = BuddyAllocator(32, placement, max_order=3, start="reserved")
     recorded = [(8, 1, 1), (0, 1, 1), (16, 3, 1), (4, 0, 0), (12, 1, 2)]

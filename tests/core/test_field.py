@@ -46,8 +46,7 @@ def test_top_fields_are_those_that_reach_the_sign():
     assert {(field.name, *sorted(field.states)) for field in TWO_WORD.fields if field.top} == {
         ("head", "tail"),
         ("cache", "slab"),
-        ("prev", "free"),
-        ("prev", "pcp"),
+        ("prev", "free", "pcp"),
         ("owner", "allocated", "slab", "tail"),
     }
     assert {field.name for field in ONE_WORD.fields if field.top} == {"prev", "owner"}
@@ -100,6 +99,29 @@ def test_overlapping_fields_of_one_state_are_refused():
         Layout("long", 1, {"s": 0}, {}, (Field("a", 0, 60, 5, frozenset({"s"}), ""),))
     apart = (fields[0], Field("b", 0, 3, 2, frozenset({"t"}), ""))
     assert Layout("good", 1, {"s": 0, "t": 1}, {}, apart).of_state("t") == [apart[1]]
+
+
+def test_fields_of_two_placements_may_overlap_but_not_with_those_of_all():
+    common = Field("a", 0, 0, 4, frozenset({"s"}), "all have it")
+    one, other = (Field("b", 0, 4, width, frozenset({"s"}), "own", name) for width, name in ((4, "one"), (8, "other")))
+    layout = Layout("shared", 1, {"s": 0}, {}, (Field("tag", 0, 60, 4, frozenset({"s"}), ""), common, one, other))
+    assert layout.placements("s") == ["", "one", "other"]
+    assert [field.name for field in layout.of_state("s")] == ["a", "tag"]
+    assert layout.of_state("s", "one")[1] == layout.field("b", "s", "one") == one
+    assert layout.field("b", placement="other") == other
+    with pytest.raises(KeyError, match=r"^'b'$"):
+        layout.field("b")
+    assert list(layout.table())[1:3] == [
+        ("b", "memdesc", "4-7", "all", "placement one: own"),
+        ("b", "memdesc", "4-11", "all", "placement other: own"),
+    ]
+    assert layout.diagram().splitlines()[2:] == [
+        "  memdesc   | tag 63:60 | - 59:4 | a 3:0 |",
+        "    one             | tag 63:60 | - 59:8 | b 7:4 | a 3:0 |",
+        "    other           | tag 63:60 | - 59:12 | b 11:4 | a 3:0 |",
+    ]
+    with pytest.raises(ValueError, match=says("bad: field 'b' must have bits of its own in state 's'")):
+        Layout("bad", 1, {"s": 0}, {}, (common, one._replace(shift=3)))
 
 
 def test_table_has_a_row_per_field():

@@ -111,3 +111,25 @@ def test_reported_is_a_free_state_that_a_new_marking_ends(cls, layout):
     assert not subject.is_reported(4)
     subject.mark_allocated(4, 2, 1, 0)
     assert not subject.is_reported(4)
+
+
+@both
+@given(order=st.integers(0, 4), lane=st.integers(0, LANE_MASK), record=st.integers(1, (1 << 36) - 1), top=st.booleans())
+def test_slab_heads_keep_all_but_the_state(cls, layout, order, lane, record, top):
+    subject, words = memmap(cls)
+    cache = 1023
+    pfn = TOP_PFN[layout.name] + 1 - (1 << order) if top else 1 << 10
+    subject.mark_allocated(pfn, order, lane, record << 4 | 5)
+    before = [words_at(words, layout, frame) for frame in range(pfn, pfn + (1 << order))]
+    subject.mark_slab(pfn, cache)
+    fields = {"order": order, **lane_fields(lane), "owner": record, "owner_kind": 5}
+    more = {"cache": cache} if layout.words == 2 else {}
+    assert words_at(words, layout, pfn) == unsigned(layout.pack("slab", **fields, **more))
+    assert [words_at(words, layout, frame) for frame in range(pfn + 1, pfn + (1 << order))] == before[1:]
+    heads = (subject.is_slab_head(pfn), subject.is_block_head(pfn), subject.is_allocated_head(pfn))
+    assert heads == (True, True, False)
+    assert (subject.is_free_head(pfn), subject.order_of(pfn), subject.lane_of(pfn)) == (False, order, lane)
+    assert subject.owner_of(pfn) >> 4 == record
+    assert subject.unmark_allocated(pfn, order) == -1
+    subject.unmark_slab(pfn)
+    assert [words_at(words, layout, frame) for frame in range(pfn, pfn + (1 << order))] == before

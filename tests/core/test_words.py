@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from structpage.core import words
 from structpage.core.memmap import OneWord, TwoWord
+from structpage.core.placements import BUILTIN
 from structpage.core.words import FREE_BIT, LAYOUTS, ONE_WORD, REPORTED_BIT, TAGS, TWO_WORD
 from structpage.owners import KINDS, Owner, Owners
 
@@ -17,11 +18,20 @@ NOT_FREE = [state for state in TAGS if state != "free"]
 
 
 @layouts
+@pytest.mark.parametrize("placement", ["", *BUILTIN])
 @pytest.mark.parametrize("state", TAGS)
-def test_fields_of_one_state_never_overlap(layout, state):
-    bits = [(field.word, bit) for field in layout.of_state(state) for bit in range(64) if field.mask >> bit & 1]
-    assert len(bits) == len(set(bits)) == sum(field.width for field in layout.of_state(state))
-    assert all(field.shift + field.width <= 64 and field.word < layout.words for field in layout.of_state(state))
+def test_fields_of_one_state_never_overlap(layout, state, placement):
+    fields = layout.of_state(state, placement)
+    bits = [(field.word, bit) for field in fields for bit in range(64) if field.mask >> bit & 1]
+    assert len(bits) == len(set(bits)) == sum(field.width for field in fields)
+    assert all(field.shift + field.width <= 64 and field.word < layout.words for field in fields)
+
+
+def test_what_one_placement_keeps_is_in_words_that_are_the_placements():
+    own = [field for layout in LAYOUTS.values() for field in layout.fields if field.placement]
+    assert {field.placement for field in own} < BUILTIN.keys()
+    assert {(field.word, *sorted(field.states)) for field in own} == {(1, "free", "pcp")}
+    assert TWO_WORD.of_state("free", "side-table") == TWO_WORD.of_state("free")
 
 
 @layouts
@@ -78,12 +88,12 @@ def test_constants_are_the_table():
     two, one = TWO_WORD.field, ONE_WORD.field
     assert (words.FREE, words.ALLOCATED, words.TAIL) == (1, 2, 4)
     assert (words.TAG_MASK, words.ORDER_SHIFT, words.ORDER_MASK) == (15, 4, 63)
-    assert (words.HEAD_SHIFT, words.LINK_SHIFT) == (two("head").shift, two("prev", "free").shift) == (32, 32)
-    assert two("prev", "pcp")._replace(states=frozenset()) == two("prev", "free")._replace(
-        states=frozenset(), meaning=two("prev", "pcp").meaning
-    )
-    assert words.LINK_MASK == two("next", "free").max == two("head").max == (1 << 32) - 1
+    prev = two("prev", "free", "in-words")
+    assert (words.HEAD_SHIFT, words.LINK_SHIFT) == (two("head").shift, prev.shift) == (32, 32)
+    assert words.LINK_MASK == two("next", "pcp", "in-words").max == two("head").max == (1 << 32) - 1
     assert words.LINK_SIGN == 1 << 31
+    assert words.ONE_WAY_MASK == two("next", "free", "singly-linked").max == (1 << 60) - 1
+    assert (words.LISTED_MASK, words.INDEX_MASK, words.INDEX_LIST_SHIFT) == ((1 << 32) - 1, (1 << 36) - 1, 36)
     # A lane is the three fields side by side, in both layouts.
     for field in (two, one):
         at = field("migratetype", "allocated").shift

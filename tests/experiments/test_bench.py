@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 import pytest
-from helpers import says
+from helpers import COMPILED, IN_ORDER, says
 
 import structpage as sp
 from structpage.engines import ENGINES
@@ -108,16 +108,28 @@ def test_all_contestants_hand_out_the_same_frames(monkeypatch):
         return written[-1]
 
     monkeypatch.setattr(trials.np, "full", noted)
-    plan = bench.plan(frames=[FRAMES], workloads=["c"])
+    plan = bench.plan(frames=[FRAMES], workloads=["c"], placements=COMPILED)
     requests = bench.SCRIPTS["c"](300, FRAMES)
     memory = sp.FrameMemory(FRAMES)
-    wheres = []
+    wheres: dict[str, list[list[int]]] = {}
     for contestant in plan.cells[0].contestants:
         written.clear()
         contestant.prepare(requests, memory)()
-        wheres.append(next(where.tolist() for where in written if len(where) == requests.slots))
-    assert len(wheres) == 2 * (1 + len(ENGINES) * len(sp.placement_names()))
-    assert all(where == wheres[0] for where in wheres)
+        alike = "kept" if contestant.placement in IN_ORDER else contestant.placement
+        where = next(where.tolist() for where in written if len(where) == requests.slots)
+        wheres.setdefault(alike, []).append(where)
+    assert sum(map(len, wheres.values())) == 2 * (1 + len(ENGINES) * len(COMPILED))
+    assert all(where == of_one[0] for of_one in wheres.values() for where in of_one)
+
+
+def test_a_placement_whose_removals_walk_runs_short_scripts():
+    for engine, (operations, _) in {name: effort.at(1 << 20) for name, effort in bench.EFFORTS.items()}.items():
+        plan = bench.plan(engines=["plain"], placements=["singly-linked", "side-table"], frames=[FRAMES])
+        walks, other = (
+            bench._effort(one._replace(engine=engine)) for one in plan.cells[0].contestants if one.stamp == "head"
+        )
+        assert walks.at(1 << 20)[0] == min(operations, bench.WALKED)
+        assert other.at(1 << 20)[0] == operations
 
 
 def test_effort_grows_with_the_frames_for_what_is_fast():

@@ -44,7 +44,7 @@ def result(mixed):
 
 def test_a_row_per_placement_and_fields_per_level(result):
     assert result.rows["placement"].tolist() == PLACEMENTS
-    assert result.rows["operations"].tolist() == [300] * 4
+    assert result.rows["operations"].tolist() == [300] * len(PLACEMENTS)
     assert (result.workload, result.owner, result.warm_up, result.hierarchy) == ("mixed", "idle", 200, HIERARCHY)
     figures = ("hits", "misses", "misses_in_pages")
     fields = [f"{level}_{figure}_per_op" for level in ("L1", "L2", "L3") for figure in figures]

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from helpers import IN_ORDER, PLACEMENTS
 
 import structpage as sp
 from structpage.core.placements.side_table import SideTable
@@ -12,8 +13,6 @@ from structpage.errors import InvalidArgument, UnknownName
 from structpage.experiments.compare import ROW, compare
 from structpage.experiments.workload import Workload
 from structpage.request import requests
-
-PLACEMENTS = ["side-table", "in-page", "in-words", "one-word"]
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +38,30 @@ def test_it_is_json(comparison):
     assert json.loads(json.dumps(comparison.as_dict())) == comparison.as_dict()
 
 
-def test_every_placement_handed_out_the_same_frames(comparison):
-    assert len({row["pfn_digest"] for row in rows_of(comparison).values()}) == 1
+def test_placements_that_keep_the_order_of_lists_handed_out_the_same_frames(comparison):
+    rows = rows_of(comparison)
+    assert len({rows[name]["pfn_digest"] for name in IN_ORDER}) == 1
+    assert rows["bitmap"]["pfn_digest"] not in (rows["side-table"]["pfn_digest"], rows["array-index"]["pfn_digest"])
+    assert rows["array-index"]["pfn_digest"] == rows["radix-tree"]["pfn_digest"]
+
+
+def test_what_is_declared_stands_beside_what_was_found(comparison):
+    rows = rows_of(comparison)
+    orders = {name: row["list_order"] for name, row in rows.items()}
+    assert orders == dict.fromkeys(IN_ORDER, "kept") | {
+        "bitmap": "by address", "array-index": "none", "radix-tree": "none"
+    }  # fmt: skip
+    assert {name for name, row in rows.items() if not row["frees_without_allocating"]} == {"slab-nodes", "radix-tree"}
+
+
+def test_steps_of_removals_are_those_of_the_run():
+    work = Workload.load("mixed", limit=10_000)
+    rows = rows_of(compare(work, placements=["singly-linked", "side-table"], consumers=[]))
+    buddy = work.allocator("singly-linked")
+    before = buddy.lists.steps_walked()
+    buddy.replay(work.requests)
+    assert rows["singly-linked"]["steps_per_op"] == (buddy.lists.steps_walked() - before) / 10_000 > 0
+    assert rows["side-table"]["steps_per_op"] == 0
 
 
 def test_the_digest_is_of_the_pfns_as_little_endian_words(comparison):
@@ -54,6 +75,9 @@ def test_metadata_is_what_the_buffers_take(comparison):
     rows, work = rows_of(comparison), Workload.load("mixed", limit=10)
     for name, row in rows.items():
         buddy = work.allocator(name)
+        if name in ("slab-nodes", "radix-tree"):
+            assert 16 * work.frames < row["boot_bytes"] < sum(words.nbytes for words in buddy.buffers.values())
+            continue
         assert row["boot_bytes"] == sum(words.nbytes for words in buddy.buffers.values())
         assert row["metadata_bytes_per_frame"] == row["boot_bytes"] / work.frames
     assert rows["one-word"]["metadata_bytes_per_frame"] == pytest.approx(8, abs=0.1)
@@ -74,7 +98,7 @@ def test_verdicts_are_those_that_the_thread_feared(comparison):
     assert in_page["init-on-free"] == "leak"
     assert in_page["free-page-reporting"] == "cost"
     assert comparison.verdicts["in-page"]["free-page-reporting"].cost > 0
-    for name in ("side-table", "in-words", "one-word"):
+    for name in set(PLACEMENTS) - {"in-page"}:
         assert {verdict.verdict for verdict in comparison.verdicts[name].values()} == {"ok"}
 
 
@@ -83,7 +107,19 @@ def test_text_and_html_show_the_same_cells(comparison):
     for cell in (*PLACEMENTS, "false-alarm", "lines/op"):
         assert cell in text
         assert f"{cell}</t" in page
-    assert "All handed out the same PFNs" in text
+    for line in (
+        f"{', '.join(IN_ORDER)}\n",
+        ": bitmap\n",
+        ": array-index, radix-tree\n",
+        "Rows are of the same frames, and comparable in all, where the list order is kept.",
+    ):
+        assert line in text
+        assert line.strip() in page
+
+
+def test_rows_of_the_same_frames_are_said_to_be():
+    result = compare(requests=500, placements=["in-words", "one-word"], consumers=[])
+    assert f"All handed out the same PFNs: SHA-256 {result.rows['pfn_digest'][0][:16]}..." in repr(result)
 
 
 def test_a_placement_of_ones_own_is_one_row_more():
@@ -91,7 +127,9 @@ def test_a_placement_of_ones_own_is_one_row_more():
         def push_back(self, lst, pfn):
             self.push_front(lst, pfn)
 
-    found = rows_of(compare(requests=2_000, placements=["side-table", Backwards], consumers=[]))
+    result = compare(requests=2_000, placements=["side-table", Backwards], consumers=[])
+    found = rows_of(result)
+    assert "PFNs must be the same, and are not: one of these placements is wrong." in repr(result)
     assert set(found) == {"side-table", "Backwards"}
     assert found["Backwards"]["pfn_digest"] != found["side-table"]["pfn_digest"]
 
@@ -157,7 +195,7 @@ def test_a_local_class_cannot_be_sent_to_another_process():
 
 
 def test_unknown_names_say_which_exist():
-    rule = "placement must be one of side-table, in-page, in-words, one-word, a class, or module:Class, not 'tree'"
+    rule = f"placement must be one of {', '.join(PLACEMENTS)}, a class, or module:Class, not 'tree'"
     with pytest.raises(UnknownName, match=f"^{rule}$"):
         compare(requests=10, placements=["tree"])
     with pytest.raises(UnknownName, match=r"^consumer must be one of page-poisoning, .*, not 'nobody'$"):

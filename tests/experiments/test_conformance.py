@@ -5,14 +5,17 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers import IN_ORDER, PLACEMENTS
 
+from structpage import BuddyAllocator
 from structpage.core.buddy import Buddy
 from structpage.errors import TraceError
 from structpage.experiments import conformance
+from structpage.experiments.conformance import Tally
 
 SHARED = Path(os.environ.get("STRUCTPAGE_CONFORMANCE", Path(__file__).parents[3] / "shared" / "conformance"))
 KNOWN = "'buddy-conformance/1' or 'memblock-conformance/1'"
-PLACEMENTS = ["side-table", "in-page", "in-words", "one-word"]
+ALL = len(PLACEMENTS)
 
 
 def scenario(*ops, frames=16, max_order=4, init="free", name="ours"):
@@ -47,7 +50,7 @@ EVERY_OP = (
 def test_every_operation_of_the_format():
     outcome = run(*EVERY_OP)
     assert outcome.failures == []
-    assert outcome[:4] == (4, 0, 0, 0)
+    assert outcome[:4] == (ALL, 0, 0, 0)
 
 
 def test_arena_of_frames_that_nobody_owns():
@@ -57,7 +60,7 @@ def test_arena_of_frames_that_nobody_owns():
         {"op": "check", "free": 16, "free_blocks": [0, 0, 0, 0, 1]},
         init="allocated",
     )
-    assert outcome[:4] == (4, 0, 0, 0)
+    assert outcome[:4] == (ALL, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,45 @@ def test_what_differs_is_a_failure_with_its_reason(op, reason):
 
 def test_beyond_a_stated_limit_is_counted_apart():
     outcome = run({"op": "check", "free": 16}, max_order=16)
-    assert outcome[:4] == (3, 0, 0, 1)
+    assert outcome[:4] == (ALL - 1, 0, 0, 1)
+
+
+PARKED = (
+    {"op": "alloc_at", "pfn": 0, "order": 4, "expect": "ok"},
+    *({"op": "alloc_at", "pfn": pfn, "order": 0, "as": f"a{pfn}", "expect": "ok"} for pfn in (16, 17, 20, 21, 24, 25)),
+    *({"op": "free", "ref": f"a{pfn}", "expect": "ok"} for pfn in (20, 24, 16)),
+)
+"""Three single frames that park at the tail of their list, one after the other: it is 20, 24, 16."""
+
+
+@pytest.mark.parametrize(
+    ("pfn", "failed", "needs_order"),
+    [
+        (20, [], ["bitmap", "array-index", "radix-tree"]),
+        (16, IN_ORDER, ["array-index", "radix-tree"]),
+        (24, IN_ORDER, ["bitmap"]),
+    ],
+)
+def test_a_script_that_needs_the_order_of_a_list_is_beyond_those_that_keep_none(pfn, failed, needs_order):
+    outcome = run(
+        *PARKED, {"op": "alloc", "order": 0, "pfn": pfn, "expect": "ok"}, {"op": "check", "free": 12}, frames=32
+    )
+    assert outcome[:4] == (ALL - len(failed) - len(needs_order), len(failed), 0, len(needs_order))
+    assert [failure.placement for failure in outcome.failures] == failed
+    for name, tally in outcome.placements.items():
+        assert tally == Tally(name not in (*failed, *needs_order), name in failed, 0, name in needs_order)
+
+
+@pytest.mark.parametrize("op", [{"op": "check", "free": 12}, {"op": "alloc", "order": 1, "expect": "fail"}])
+def test_what_else_is_wrong_is_a_failure_of_theirs_too(op):
+    assert run(*PARKED, op, frames=32, placements=["bitmap", "array-index"])[:4] == (0, 2, 0, 0)
+
+
+def test_a_block_that_was_not_free_is_no_question_of_order(monkeypatch):
+    monkeypatch.setattr(BuddyAllocator, "alloc", lambda self, order, align_order=0: 21)
+    wrong = {"op": "alloc", "order": 0, "pfn": 20, "expect": "ok"}
+    outcome = run(*PARKED, wrong, frames=32, placements=["bitmap"])
+    assert outcome.failures[0].reason == "Mismatch: block must be of frames that nobody has, not [21, 22)"
 
 
 def test_a_broken_allocator_fails(monkeypatch, fresh_adoption):
@@ -91,7 +132,7 @@ def test_a_broken_allocator_fails(monkeypatch, fresh_adoption):
     monkeypatch.setattr(
         Buddy, "free_block", lambda self, pfn, order, lane, where, top: self.place(pfn, order, lane) or 0
     )
-    assert run(*EVERY_OP).failed == 4
+    assert run(*EVERY_OP).failed == ALL
 
 
 @pytest.fixture
@@ -130,7 +171,7 @@ def test_a_binary_file_is_refused(tmp_path):
 def test_files_are_read(tmp_path):
     path = tmp_path / "script.json"
     path.write_text(json.dumps({"format": "buddy-conformance/1", "scenarios": [scenario(*EVERY_OP)]}))
-    assert conformance.run(conformance.load(path), PLACEMENTS).passed == 4
+    assert conformance.run(conformance.load(path), PLACEMENTS).passed == ALL
 
 
 def memblock_file(tmp_path, *ops, numa=True):

@@ -12,6 +12,7 @@ from recorded_kernel import kernel
 
 from structpage import InvalidArgument, TraceError, UnknownName
 from structpage.core.buffers import Declaration
+from structpage.core.placements import BUILTIN
 from structpage.core.placements.side_table import SideTable
 from structpage.fidelity import replay_capture
 
@@ -98,7 +99,7 @@ def test_a_line_without_its_field(capture, kind, name):
         ({"engine": "quick"}, "engine must be one of plain, compiled, probed, checked, not 'quick'"),
         (
             {"placement": "tree"},
-            "placement must be one of side-table, in-page, in-words, one-word, a class, or module:Class, not 'tree'",
+            f"placement must be one of {', '.join(BUILTIN)}, a class, or module:Class, not 'tree'",
         ),
     ],
 )

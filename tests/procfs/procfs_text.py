@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from structpage import procfs
 from structpage.core.words import TYPE_NAMES
-from structpage.procfs import BuddyInfo, FragmentationIndex, Pageset, PageTypeInfo, ZoneInfo
+from structpage.procfs import BuddyInfo, FragmentationIndex, Pageset, PageTypeInfo, SlabInfo, ZoneInfo
 from structpage.procfs.lines import MOST
 from structpage.zones import ZONE_NAMES
 
 SAMPLES = Path(__file__).parent / "samples"
-KINDS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "extfrag_index", "unusable_index")
+KINDS = ("buddyinfo", "pagetypeinfo", "zoneinfo", "slabinfo", "extfrag_index", "unusable_index")
 
 numbers = st.integers(0, 3) | st.integers(0, MOST)
 nodes = st.integers(0, 3) | st.integers(0, 99_999)
@@ -134,6 +134,7 @@ RECORDS = {
     "buddyinfo": rows(BuddyInfo, numbers),
     "pagetypeinfo": pagetypeinfos,
     "zoneinfo": st.lists(zones(), **few),
+    "slabinfo": st.lists(st.builds(SlabInfo, st.from_regex(r"[!-~]{1,25}", fullmatch=True), *[numbers] * 11), **few),
     "extfrag_index": rows(FragmentationIndex, st.integers(-1000, 1000)),
     "unusable_index": rows(FragmentationIndex, st.integers(0, 1000)),
 }

@@ -67,7 +67,7 @@ def test_a_real_file_comes_back(kind, version):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_captured_file_comes_back(folder):
     files = [(kind, path) for kind in KINDS for path in folder.glob(f"{kind}*")]
-    assert {kind for kind, _ in files} == {"buddyinfo", "pagetypeinfo", "zoneinfo"}
+    assert {kind for kind, _ in files} == {"buddyinfo", "pagetypeinfo", "zoneinfo", "slabinfo"}
     for kind, path in files:
         text = path.read_bytes().decode("ascii")
         assert show(kind, parse(kind, text)) == text, path.name
@@ -103,10 +103,11 @@ def test_any_other_text_is_refused(kind, text):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_was_cut_is_refused_but_between_its_parts(kind):
-    """The parts are nodes in pagetypeinfo, else zones."""
+    """The parts are nodes in pagetypeinfo, caches in slabinfo, else zones."""
     text = sample(kind)
-    part = "Page" if kind == "pagetypeinfo" else "Node"
-    parts = {match.start() for match in re.finditer(rf"(?m)^{part} |\Z", text)} - {0}
+    part = {"pagetypeinfo": "Page ", "slabinfo": r"[\w-]+ +\d+ "}.get(kind, "Node ")
+    parts = {match.start() for match in re.finditer(rf"(?m)^{part}|\Z", text)}
+    parts.discard(min(parts))
     ends = {match.start() + shift for match in re.finditer("\n", text) for shift in (-5, -1, 0, 1)}
     assert {end for end in ends if refused_or_exact(kind, text[:end])} == parts
 
@@ -122,9 +123,11 @@ def test_another_file_is_refused(kind, other):
 def test_a_text_of_a_million_characters(kind):
     """With a step for each pair of its lines this would not end."""
     text = sample(kind)
+    titles = text.index("\n", text.index("\n") + 1) + 1 if kind == "slabinfo" else 0
     times = 1_000_000 // len(text)
-    assert parse(kind, text * times) == parse(kind, text) * times
-    assert refused_or_exact(kind, text * times + "x") is None
+    long = text[:titles] + text[titles:] * times
+    assert parse(kind, long) == parse(kind, text) * times
+    assert refused_or_exact(kind, long + "x") is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,7 +146,10 @@ def test_bytes_are_refused(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_empty_text_is_refused(kind):
-    with pytest.raises(TraceError, match=says("text must be that of at least one zone, not empty")):
+    message = "text must be that of at least one zone, not empty"
+    if kind == "slabinfo":
+        message = "line 1 must be the line 'slabinfo - version: 2.1', not the end of the text"
+    with pytest.raises(TraceError, match=says(message)):
         parse(kind, "")
 
 
@@ -192,6 +198,16 @@ MESSAGES = {
         ("present  3998", "present  0", "line 56 must be the line 'Node', not '      nr_free_pages 3808'"),
         ("(0, 134,", "(0 134,", "line 55 from column 23 must be ', 134, 381, 381, 381)\\n', not "
          "' 134, 381, 381, 381)\\n'"),
+    ],
+    "slabinfo": [
+        ("2.1", "1.1", "line 1 must be the line 'slabinfo - version: 2.1', not 'slabinfo - version: 1.1'"),
+        ("  21    1 :", "  21 :", "line 3 must be the line of a cache, not "
+         "'bio-128               21     21    192   21 : tunables    0 '"),
+        ("tunables    0", "tunable     0", "line 3 must be the line of a cache, not "
+         "'bio-128               21     21    192   21    1 : tunable  '"),
+        ("    192   21", "    -92   21", f"word of line 3 must be {NUMBER}, not '-92'"),
+        ("bio-128  ", "bio-128 ", "line 3 from column 22 must be ' 21     21    192   21    1 : tunables    0    0    0"
+         " : slab', not '21     21    192   21    1 : tunables    0    0    0 : slabd'"),
     ],
     "extfrag_index": [("-1.000", "-1.0-0", f"word of line 1 must be {NUMBER}, not '0-0'")],
     "unusable_index": [("0.193 \n", "0.19 \n", "line 1 from column 85 must be '019 \\n', not '19 \\n'")],

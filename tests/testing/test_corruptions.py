@@ -13,6 +13,10 @@ from structpage.testing import KINDS, corrupt, kinds_for, zone_from_picture
 
 PICTURE = "##..2 ...2..#.....2    4................"
 TWO_WORDS_ONLY = {"wrong-zone", "wrong-type", "wrong-head"}
+LINKS = {"cycle", "one-way-link", "on-two-lists", "link-to-allocated", "link-outside"}
+WITHOUT_LINKS = dict.fromkeys(("bitmap", "array-index", "slab-nodes", "radix-tree"), LINKS)
+IMPOSSIBLE = {"one-word": TWO_WORDS_ONLY, "singly-linked": {"one-way-link"}, **WITHOUT_LINKS}
+"""By placement, the kinds that there is nothing to break for: no such word, or no links that a node could be put in."""
 OF_A_LIST = {"cycle", "one-way-link", "on-two-lists", "link-to-allocated", "link-outside", "lost-block", "count",
              "unmerged-buddies", "stale-order", "wrong-zone", "wrong-type"}  # fmt: skip
 
@@ -26,7 +30,7 @@ def drawn(placement, **options):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_check_names_it(placement, kind):
-    if placement == "one-word" and kind in TWO_WORDS_ONLY:
+    if kind in IMPOSSIBLE.get(placement, ()):
         assert kind not in kinds_for(drawn(placement))
         return
     for seed in range(20):
@@ -61,8 +65,7 @@ def test_kinds_depend_on_what_there_is():
     assert kinds_for(drawn("side-table")) == KINDS
     assert kinds_for(zone_from_picture("##")) == ("bad-tag",)
     assert set(KINDS) - set(kinds_for(drawn("side-table", stamp="head"))) == {"wrong-head", "wrong-owner"}
-    without_links = set(kinds_for(drawn(Plain)))
-    assert set(KINDS) - without_links == {"cycle", "one-way-link", "on-two-lists", "link-to-allocated", "link-outside"}
+    assert set(KINDS) - set(kinds_for(drawn(Plain))) == LINKS
 
 
 def test_what_there_is_no_place_for_is_refused():

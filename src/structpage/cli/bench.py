@@ -1,4 +1,4 @@
-"""Time every engine and placement, beside a twin in C: nanoseconds per operation."""
+"""Time every engine and placement, beside a twin in C, or the slab: nanoseconds per operation."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             option, action="append", type=kind, metavar=metavar, help=f"{what}; only this one, may be repeated"
         )
+    parser.add_argument("--slab", action="store_true", help="objects of a slab cache beside pages, on --engine, instead")
     parser.add_argument("--full", action="store_true", help="2^14 to 2^22 frames, and Python peers where installed")
     parser.add_argument("--twin", metavar="FILE", help="the twin's c_twin.py, if this is not run from a checkout")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -34,6 +35,11 @@ def run(options: argparse.Namespace) -> int:
     """Print the rows, and on stderr what was left out; 0."""
     from structpage.experiments import bench
 
+    if options.slab:
+        from structpage.experiments.slab_bench import slab_bench
+
+        print_result(slab_bench(options.engine), as_json=options.json)
+        return 0
     plan = bench.plan(
         engines=options.engine,
         placements=options.placement,

@@ -19,9 +19,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print each failed scenario and operation, and the counts; 1 if any failed."""
+    """Print each failed scenario and operation, and the counts by placement and in all; 1 if any failed."""
     from structpage import placing
     from structpage.experiments import conformance
+    from structpage.tables import text_table
 
     placements = placing.placement_names() if options.placement == "all" else [options.placement]
     for name in placements:
@@ -30,11 +31,16 @@ def run(options: argparse.Namespace) -> int:
     with progress(len(scenarios)) as step:
         outcome = conformance.run(scenarios, placements, step=step)
     if options.json:
-        report = outcome._asdict() | {"failures": [failure._asdict() for failure in outcome.failures]}
+        report = outcome._asdict() | {
+            "failures": [failure._asdict() for failure in outcome.failures],
+            "placements": {name: tally._asdict() for name, tally in outcome.placements.items()},
+        }
         print_json(report)
     else:
         for failure in outcome.failures:
             print(f"{failure.placement}: {failure.scenario}, op {failure.step} {failure.op}: {failure.reason}")
+        header = ("placement", "passed", "failed", "beyond limit", "needs list order")
+        print(text_table(header, [(name, *tally) for name, tally in outcome.placements.items()]), end="\n\n")
         print(
             f"{outcome.passed} passed, {outcome.failed} failed, {outcome.skipped} skipped, "
             f"{outcome.beyond_limit} beyond a placement's limit"

@@ -25,6 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="hints",
         help="made from the standard events alone, or from kprobe lines too (the default)",
     )
+    parser.add_argument(
+        "--slab",
+        action="store_true",
+        help="the slab events instead, object by object; from the slab caches' state if the folder has it",
+    )
     parser.add_argument("--placement", default="side-table", metavar="NAME", help="where the free lists live")
     parser.add_argument("--engine", default="plain", metavar="NAME", help="plain (the default), compiled or probed")
     parser.add_argument("--strict", action="store_true", help="stop at the first bad line of a trace")
@@ -35,10 +40,14 @@ def run(options: argparse.Namespace) -> int:
     """Print how far simulator and kernel agree; 0."""
     from structpage.cli.source import opened
     from structpage.experiments.workload import DEFAULT
-    from structpage.fidelity import handover_of, is_boot, replay_capture
+    from structpage.fidelity import handover_of, is_boot, replay_capture, replay_slab, slab_states
     from structpage.traces import Capture
 
     name = options.capture or DEFAULT
+    if options.slab:
+        replay = replay_slab(opened(name, strict=options.strict), name=name, states=slab_states(name))
+        print_result(replay, as_json=options.json)
+        return 0
     if is_boot(name):
         print_json(handover_of(name, placement=options.placement, engine=options.engine).as_dict())
         return 0

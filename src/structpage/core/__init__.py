@@ -13,6 +13,7 @@ which the layer above turns into an exception. Modules, from plain facts up:
 `placements/`   where the links of the free lists live
 `buddy`         split, merge, allocate and free
 `ranges`        blocks and runs of frames at chosen addresses
+`slab/`         slabs of objects on pages, and the layer per CPU above them
 `script`        the replay loop over arrays of requests
 ==============  ==========================================================================
 """

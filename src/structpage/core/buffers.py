@@ -43,6 +43,8 @@ class Declaration(NamedTuple):
     """Whether lists keep the order of insertion."""
     by_address: bool = False
     """Whether lists are in the order of addresses instead."""
+    removes_by_walking: bool = False
+    """Whether a removal may take a time that grows with the list."""
     touches_free_pages: bool = False
     """Whether links lie in the free pages' own memory."""
     frees_without_allocating: bool = True

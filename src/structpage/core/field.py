@@ -1,7 +1,8 @@
 """Bit fields as data: the declaration from which masks, getters, setters and pictures derive.
 
 Terminology: a *word* is 64 bits; a *field* is a run of bits of one word, with a meaning in some
-*states* of the frame; a *layout* is the table of all fields of a descriptor.
+*states* of the frame; a *layout* is the table of all fields of a descriptor. Some words are left to the placement while
+the frame is free; a field that only one placement has is named with it, and shares no bit with a field that all have.
 
 Words live in signed 64-bit buffers in the core and in unsigned ones in numpy arrays. A field that
 reaches bit 63 is `top`: what is stored must be the sign-extended value, which is what `put` returns
@@ -23,7 +24,10 @@ def signed(word: int) -> int:
 
 
 class Field(NamedTuple):
-    """A run of `width` bits from bit `shift` of word `word`, which means `meaning` in `states`."""
+    """A run of `width` bits from bit `shift` of word `word`, which means `meaning` in `states`.
+
+    Under one placement alone, if `placement` is its name.
+    """
 
     name: str
     word: int
@@ -31,6 +35,7 @@ class Field(NamedTuple):
     width: int
     states: frozenset[str]
     meaning: str
+    placement: str = ""
 
     @property
     def max(self) -> int:
@@ -67,7 +72,7 @@ class Layout:
 
     `words` is the number of 64-bit words per frame, `tags` maps the name of each state to the value
     of the field `tag` that says so, and `aliases` maps other values to states. Raises `ValueError` when two fields
-    of one state share a bit.
+    of one state, under one placement, share a bit.
     """
 
     def __init__(
@@ -82,27 +87,38 @@ class Layout:
 
     def _check(self) -> None:
         for state in self.tags:
-            used = [0] * self.words
-            for field in self.of_state(state):
-                if used[field.word] & field.mask or field.mask > _FULL:
-                    message = f"{self.name}: field {field.name!r} must have bits of its own in state {state!r}"
-                    raise ValueError(message)
-                used[field.word] |= field.mask
+            for placement in self.placements(state):
+                self._check_apart(state, placement)
+
+    def _check_apart(self, state: str, placement: str) -> None:
+        used = [0] * self.words
+        for field in self.of_state(state, placement):
+            if used[field.word] & field.mask or field.mask > _FULL:
+                message = f"{self.name}: field {field.name!r} must have bits of its own in state {state!r}"
+                raise ValueError(message)
+            used[field.word] |= field.mask
 
     @property
     def max_frames(self) -> int:
         """The most frames whose PFNs fit wherever a PFN stands, but for the placements' links."""
         return min((field.max + 1 for field in self.fields if field.name == "head"), default=1 << 52)
 
-    def of_state(self, state: str) -> list[Field]:
-        """Return the fields that mean something in a state, by word, low bits first."""
-        fields = [field for field in self.fields if state in field.states]
+    def placements(self, state: str) -> list[str]:
+        """Return the placements that have fields of their own in a state, after `""`, which stands for any other."""
+        return list(dict.fromkeys(["", *(field.placement for field in self.fields if state in field.states)]))
+
+    def of_state(self, state: str, placement: str = "") -> list[Field]:
+        """Return the fields that mean something in a state, by word, low bits first.
+
+        Those that all placements have, and those of one.
+        """
+        fields = [field for field in self.fields if state in field.states and field.placement in ("", placement)]
         return sorted(fields, key=lambda field: (field.word, field.shift))
 
-    def field(self, name: str, state: str | None = None) -> Field:
+    def field(self, name: str, state: str | None = None, placement: str = "") -> Field:
         """Return a field by name, of one state where a name has several places; `KeyError` if there is none."""
         for field in self.fields:
-            if field.name == name and (state is None or state in field.states):
+            if field.name == name and (state is None or state in field.states) and field.placement in ("", placement):
                 return field
         raise KeyError(name)
 
@@ -129,20 +145,29 @@ class Layout:
 
     def table(self) -> Iterator[tuple[str, str, str, str, str]]:
         """Yield a row per field: name, word, bits, states, meaning."""
-        for field in sorted(self.fields, key=lambda field: (field.word, field.shift, field.name)):
+        by_place = sorted(self.fields, key=lambda field: (field.word, field.shift, field.name, field.placement))
+        for field in by_place:
             last = field.shift + field.width - 1
             bits = f"{field.shift}" if field.width == 1 else f"{field.shift}-{last}"
             states = "all" if len(field.states) == len(self.tags) else ", ".join(sorted(field.states))
-            yield field.name, WORD_NAMES[self.words][field.word], bits, states, field.meaning
+            meaning = f"placement {field.placement}: {field.meaning}" if field.placement else field.meaning
+            yield field.name, WORD_NAMES[self.words][field.word], bits, states, meaning
 
     def diagram(self) -> str:
-        """Return a text picture: per state and word, the fields from bit 63 down, with their bits."""
+        """Return a text picture: per state and word, the fields from bit 63 down, with their bits.
+
+        A word that placements have fields of their own in has a line for each of them below.
+        """
         lines = [f"{self.name}: {8 * self.words} bytes a frame"]
         for state, tag in self.tags.items():
             lines.append(f"{state} (tag {tag})")
             for index, word in enumerate(WORD_NAMES[self.words]):
-                fields = [field for field in self.of_state(state) if field.word == index]
-                lines.append(f"  {word:9} |{'|'.join(_cells(fields))}|")
+                for placement in self.placements(state):
+                    fields = [field for field in self.of_state(state, placement) if field.word == index]
+                    if not placement:
+                        lines.append(f"  {word:9} |{'|'.join(_cells(fields))}|")
+                    elif any(field.placement for field in fields):
+                        lines.append(f"    {placement:15} |{'|'.join(_cells(fields))}|")
         return "\n".join(lines)
 
 

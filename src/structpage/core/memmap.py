@@ -29,6 +29,7 @@ from structpage.core.words import (
     ORDER_SHIFT,
     PCP,
     REPORTED_BIT,
+    SLAB,
     TAG_MASK,
     TAIL,
     TYPE_MASK,
@@ -38,6 +39,7 @@ BLOCK_MASK = TAG_MASK | ORDER_MASK << ORDER_SHIFT
 # Tag and order, without the bit that says reported.
 HEAD_MASK = BLOCK_MASK & ~REPORTED_BIT
 ONE_HEAD_MASK = (TAG_MASK & ~REPORTED_BIT) | ONE_ORDER_MASK << ORDER_SHIFT
+TO_SLAB = ALLOCATED ^ SLAB
 
 
 class TwoWord(NamedTuple):
@@ -62,9 +64,12 @@ class TwoWord(NamedTuple):
     def is_pcp_head(self, pfn: int) -> bool:
         return self.word[2 * pfn] & TAG_MASK == PCP
 
+    def is_slab_head(self, pfn: int) -> bool:
+        return self.word[2 * pfn] & TAG_MASK == SLAB
+
     def is_block_head(self, pfn: int) -> bool:
         tag = self.word[2 * pfn] & TAG_MASK
-        return tag & FREE_BIT != 0 or tag in (ALLOCATED, PCP)
+        return tag & FREE_BIT != 0 or tag in (ALLOCATED, PCP, SLAB)
 
     def order_of(self, pfn: int) -> int:
         return (self.word[2 * pfn] >> ORDER_SHIFT) & ORDER_MASK
@@ -94,6 +99,13 @@ class TwoWord(NamedTuple):
             stop = 2 * (pfn + (1 << order))
             head = ((pfn ^ LINK_SIGN) - LINK_SIGN) << HEAD_SHIFT
             self.bulk.pairs(at + 2, stop, TAIL | state | head, owner)
+
+    def mark_slab(self, pfn: int, cache: int) -> None:
+        self.word[2 * pfn] = self.word[2 * pfn] ^ TO_SLAB | cache << HEAD_SHIFT
+
+    def unmark_slab(self, pfn: int) -> None:
+        word = self.word[2 * pfn] ^ TO_SLAB
+        self.word[2 * pfn] = word & ((1 << HEAD_SHIFT) - 1)
 
     def mark_reported(self, pfn: int) -> None:
         self.word[2 * pfn] |= REPORTED_BIT
@@ -136,9 +148,12 @@ class OneWord(NamedTuple):
     def is_pcp_head(self, pfn: int) -> bool:
         return self.word[pfn] & TAG_MASK == PCP
 
+    def is_slab_head(self, pfn: int) -> bool:
+        return self.word[pfn] & TAG_MASK == SLAB
+
     def is_block_head(self, pfn: int) -> bool:
         tag = self.word[pfn] & TAG_MASK
-        return tag & FREE_BIT != 0 or tag in (ALLOCATED, PCP)
+        return tag & FREE_BIT != 0 or tag in (ALLOCATED, PCP, SLAB)
 
     def order_of(self, pfn: int) -> int:
         return (self.word[pfn] >> ORDER_SHIFT) & ONE_ORDER_MASK
@@ -165,6 +180,12 @@ class OneWord(NamedTuple):
         self.word[pfn] = ALLOCATED | state
         if self.stamp and order:
             self.bulk.fill(pfn + 1, pfn + (1 << order), 1, TAIL | state)
+
+    def mark_slab(self, pfn: int, cache: int) -> None:
+        self.word[pfn] ^= TO_SLAB
+
+    def unmark_slab(self, pfn: int) -> None:
+        self.word[pfn] ^= TO_SLAB
 
     def mark_reported(self, pfn: int) -> None:
         self.word[pfn] |= REPORTED_BIT

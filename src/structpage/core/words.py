@@ -42,11 +42,31 @@ _FREE = frozenset({"free"})
 _BLOCK = frozenset({"allocated", "tail", "pcp", "slab"})
 _OWNED = frozenset({"allocated", "tail", "slab"})
 _ZONED = _BLOCK | _FREE
+_ON_A_LIST = frozenset({"free", "pcp"})
 
 
 def _only(*states: str) -> frozenset[str]:
     return frozenset(states)
 
+
+_LISTED = (
+    (
+        Field("next", 1, 0, 32, _ON_A_LIST, "node after this one; PFN, or frames + list", "in-words"),
+        Field("prev", 1, 32, 32, _ON_A_LIST, "node before this one", "in-words"),
+    ),
+    (Field("next", 1, 0, 60, _ON_A_LIST, "node after this one; PFN, or frames + list", "singly-linked"),),
+    (Field("list", 1, 0, 32, _ON_A_LIST, "number of the list", "bitmap"),),
+    (
+        Field("slot", 1, 0, 36, _ON_A_LIST, "where in the arrays the PFN is", "array-index"),
+        Field("list", 1, 36, 27, _ON_A_LIST, "number of the list", "array-index"),
+    ),
+    (Field("node", 1, 0, 63, _ON_A_LIST, "byte address of the block's node", "slab-nodes"),),
+    (
+        Field("index", 1, 0, 40, _ON_A_LIST, "index in the list's tree", "radix-tree"),
+        Field("list", 1, 40, 23, _ON_A_LIST, "number of the list", "radix-tree"),
+    ),
+)
+"""What the `allocatee` of a block on a list says, by the placement that the word is left to."""
 
 TWO_WORD = Layout(
     "two-word",
@@ -61,12 +81,9 @@ TWO_WORD = Layout(
         Field("nid", 0, 16, 10, _ZONED, "node"),
         Field("head", 0, 32, 32, _only("tail"), "PFN of the block's head"),
         Field("cache", 0, 32, 32, _only("slab"), "index of the slab cache"),
-        Field("next", 1, 0, 32, _FREE, "placement in-words: node after this one; PFN, or frames + list"),
-        Field("prev", 1, 32, 32, _FREE, "placement in-words: node before this one"),
+        *(field for placement in _LISTED for field in placement),
         Field("owner_kind", 1, 0, 4, _OWNED, "what the owner reference points to"),
         Field("owner", 1, 4, 60, _OWNED, "owner reference: a 16-byte aligned pointer, or an index"),
-        Field("next", 1, 0, 32, _only("pcp"), "per-CPU list: frame after this one"),
-        Field("prev", 1, 32, 32, _only("pcp"), "per-CPU list: frame before this one"),
     ),
 )
 
@@ -91,7 +108,7 @@ ONE_WORD = Layout(
 LAYOUTS = {layout.name: layout for layout in (TWO_WORD, ONE_WORD)}
 
 # The same facts as plain ints, which is what a compiled method can use.
-FREE, ALLOCATED, TAIL, PCP = TAGS["free"], TAGS["allocated"], TAGS["tail"], TAGS["pcp"]
+FREE, ALLOCATED, TAIL, PCP, SLAB = (TAGS[state] for state in ("free", "allocated", "tail", "pcp", "slab"))
 TAG_MASK = TWO_WORD.field("tag").mask
 ORDER_SHIFT = TWO_WORD.field("order").shift
 TYPE_MASK = TWO_WORD.field("migratetype").max
@@ -99,9 +116,13 @@ LANE_AT = TWO_WORD.field("migratetype").shift
 LANE_MASK = (TWO_WORD.field("nid").max * ZIDS + TWO_WORD.field("zid").max) << LANE_SHIFT | TYPE_MASK
 ORDER_MASK = TWO_WORD.field("order").max
 HEAD_SHIFT = TWO_WORD.field("head").shift
-LINK_SHIFT = TWO_WORD.field("prev").shift
-LINK_MASK = TWO_WORD.field("next").max
+LINK_SHIFT = TWO_WORD.field("prev", "free", "in-words").shift
+LINK_MASK = TWO_WORD.field("next", "free", "in-words").max
 LINK_SIGN = (LINK_MASK + 1) >> 1
+ONE_WAY_MASK = TWO_WORD.field("next", "free", "singly-linked").max
+LISTED_MASK = TWO_WORD.field("list", "free", "bitmap").max
+INDEX_MASK = TWO_WORD.field("slot", "free", "array-index").max
+INDEX_LIST_SHIFT = TWO_WORD.field("list", "free", "array-index").shift
 
 ONE_ORDER_MASK = ONE_WORD.field("order").max
 ONE_LANE_AT = ONE_WORD.field("migratetype").shift

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from structpage.core.buddy import Buddy
-from structpage.core.buffers import Buffer, Fill
+from structpage.core.buffers import Buffer, Declaration, Fill
 from structpage.core.memmap import OneWord
 from structpage.core.ranges import Ranges
 from structpage.engines.guard import Guard
@@ -78,15 +78,14 @@ class CheckedEngine(PlainEngine):
     """Raises `AccessError` at the access that is out of bounds or to somebody else's word; 20 times slower than plain.
 
     For tests, and for whoever writes a placement. Answers and words are those of `plain`. Room for links is new memory,
-    all zeros, and a placement that reads what it never wrote has most likely lost its way; with `zeros`, one that
-    counts on the zeros, as a bitmap does, may. One engine is for one allocator, since it knows what is listed: a second
-    is refused with `InvalidArgument`.
+    all zeros, and a placement that reads what it never wrote has most likely lost its way, unless it declares that it
+    `needs_zeros`. One engine is for one allocator, since it knows what is listed: a second is refused with
+    `InvalidArgument`.
     """
 
     name = "checked"
 
-    def __init__(self, *, zeros: bool = False) -> None:
-        self.zeros = zeros
+    def __init__(self) -> None:
         self.buffers: dict[str, CheckedBuffer] = {}
 
     def buffer(self, name: str, words: Words) -> Buffer:
@@ -105,15 +104,14 @@ class CheckedEngine(PlainEngine):
         if not isinstance(state, Ranges):
             return cast(State, adopted(state))
         buddy = state.buddy
-        declares = getattr(buddy.lists, "declares", None)
-        keeps_order = declares().keeps_order if declares is not None else True
-        guard = Guard(adopted(buddy.lists), buddy, keeps_order=keeps_order)
-        self._give_away(buddy, guard)
+        declares = getattr(buddy.lists, "declares", Declaration)
+        guard = Guard(adopted(buddy.lists), buddy, keeps_order=declares().keeps_order)
+        self._give_away(buddy, guard, zeros=declares().needs_zeros)
         for lst in range(guard.lists):  # again, now that it is known what it may touch
             guard.reset(lst)
         return cast(State, adopted(state._replace(buddy=buddy._replace(lists=cast(Any, guard)))))
 
-    def _give_away(self, buddy: Buddy, guard: Guard) -> None:
+    def _give_away(self, buddy: Buddy, guard: Guard, *, zeros: bool) -> None:
         for name, buffer in self.buffers.items():
             buffer.guard = guard
             if name == "words":
@@ -123,7 +121,7 @@ class CheckedEngine(PlainEngine):
             elif any(field is buffer for field in buddy):
                 buffer.owner = AllocatorsOwn(name, guard)
             else:
-                buffer.owner = PlacementsOwn(name, guard, buffer.owner.written, zeros=self.zeros)
+                buffer.owner = PlacementsOwn(name, guard, buffer.owner.written, zeros=zeros)
 
     def run(
         self,

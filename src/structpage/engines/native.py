@@ -22,6 +22,7 @@ from numba.extending import (
     lower_builtin,
     models,
     overload,
+    overload_method,
     register_model,
     typeof_impl,
     unbox,
@@ -115,6 +116,26 @@ def _setitem(buffer: Any, index: Any, value: Any) -> Any:
 @overload(len, strict=False)
 def _len(buffer: Any) -> Any:
     return (lambda buffer: _length(buffer)) if buffer is NATIVE else None
+
+
+# What else the core does with ints
+
+
+@intrinsic
+def _leading_zeros(typing: Any, number: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctlz(args[0], cgutils.false_bit)
+
+    return types.int64(types.int64), generate
+
+
+@overload_method(types.Integer, "bit_length")
+def _bit_length(number: Any) -> Any:
+    def bit_length(number: Any) -> Any:
+        value = types.int64(number)
+        return 64 - _leading_zeros(-value if value < 0 else value)
+
+    return bit_length
 
 
 # Rows

@@ -5,6 +5,8 @@ else the machine does hits all alike. Every run is on fresh state. The first of 
 compiles, and touches the frames.
 
 What is fast runs a long script often; what is slow runs a shorter one fewer times, and its rows say how long it was.
+The longer the script, the longer the free lists, so a placement whose removals walk always runs a short one, and its
+time is that of lists of that length.
 Above 2^18 frames the scripts of the fast ones grow with the frames, so that the memory fills as far.
 """
 
@@ -69,6 +71,8 @@ class Effort(NamedTuple):
 FAST = Effort(300_000, runs=21, grows=True)
 EFFORTS = {"compiled": FAST, TWIN: FAST, "plain": Effort(30_000), "probed": Effort(5_000), "checked": Effort(1_000)}
 PEER = Effort(10_000)
+WALKED = 10_000
+"""Operations of a script for a placement whose removals walk, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +193,8 @@ def _fitting(contestants: Sequence[Contestant], frames: int, left_out: list[str]
 
 
 def _effort(contestant: Contestant) -> Effort:
-    return EFFORTS.get(contestant.engine, PEER)
+    effort = EFFORTS.get(contestant.engine, PEER)
+    return Effort(min(effort.operations, WALKED), effort.runs) if contestant.walks else effort
 
 
 def _timed(cell: Cell, step: Step) -> Iterator[tuple[Any, ...]]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from structpage import placing, registry
+from structpage.allocator import BuddyAllocator
 from structpage.arguments import at_least
 from structpage.consumers import BUILTIN as CONSUMERS
 from structpage.consumers import Verdict, consumer_class, consumer_names
@@ -27,23 +28,31 @@ from structpage.experiments.jobs import Task, run_tasks
 from structpage.experiments.verdict import observe
 from structpage.traces import Capture, Events
 
-DEFAULT_REQUESTS = 100_000
+DEFAULT_REQUESTS = 50_000
 TIMED_RUNS = 2
 
 ROW = np.dtype(
     [
         ("placement", "U32"),
+        ("list_order", "U10"),
+        ("frees_without_allocating", np.bool_),
         ("pfn_digest", "U64"),
         ("metadata_bytes_per_frame", np.float64),
         ("boot_bytes", np.int64),
         ("reads_per_op", np.float64),
         ("writes_per_op", np.float64),
         ("lines_per_op", np.float64),
+        ("steps_per_op", np.float64),
         ("free_page_bytes_per_op", np.float64),
         ("ns_per_op", np.float64),
     ]
 )
-"""A row of figures; verdicts, which are no figures, are in `Comparison.verdicts`."""
+"""A row of what is declared and what was found; verdicts are in `Comparison.verdicts`.
+
+`list_order` is one of `LIST_ORDERS`; PFNs are to be compared between rows where it is kept.
+"""
+
+LIST_ORDERS = ("kept", "by address", "none")
 
 Step = Callable[[str], None]
 
@@ -115,7 +124,7 @@ def compare(
     rows = np.zeros(len(chosen), ROW)
     for row, name, cls in zip(rows, names, chosen, strict=True):
         tell(f"{name}: time")
-        _fill(row, {"placement": name} | _time(work, cls, stamp))
+        _fill(row, {"placement": name} | _declared(cls) | _time(work, cls, stamp))
     tasks = [
         task
         for name, cls in zip(names, chosen, strict=True)
@@ -146,10 +155,22 @@ def _fill(row: np.void, figures: dict[str, Any]) -> None:
         row[name] = figure
 
 
+def _declared(cls: type) -> dict[str, Any]:
+    says = placing.declared(cls)
+    order = LIST_ORDERS[0 if says.keeps_order else 1 if says.by_address else 2]
+    return {"list_order": order, "frees_without_allocating": says.frees_without_allocating}
+
+
+def _steps(buddy: BuddyAllocator) -> int:
+    walked: Callable[[], int] = getattr(buddy.lists, "steps_walked", lambda: 0)
+    return walked()
+
+
 def _time(work: workloads.Workload, cls: type, stamp: str) -> dict[str, Any]:
     spent = []
     for _ in range(TIMED_RUNS):
         buddy = work.allocator(cls, engine="plain", stamp=stamp)
+        steps = _steps(buddy)
         begin = time.perf_counter_ns()
         result = buddy.replay(work.requests)
         spent.append(time.perf_counter_ns() - begin)
@@ -157,6 +178,7 @@ def _time(work: workloads.Workload, cls: type, stamp: str) -> dict[str, Any]:
         "pfn_digest": result.pfn_digest,
         "metadata_bytes_per_frame": buddy.metadata_bytes / buddy.pages.frames,
         "boot_bytes": buddy.metadata_bytes,
+        "steps_per_op": (_steps(buddy) - steps) / max(len(work.requests), 1),
         "ns_per_op": min(spent) / max(len(work.requests), 1),
     }
 

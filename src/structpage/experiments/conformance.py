@@ -4,15 +4,21 @@ The second is told in `memblock_calls`; no placement has a part in it, so each o
 first a *scenario* is an arena and a list of operations with their outcomes. Besides those, every step is held to what
 any allocator must do: blocks are naturally aligned, no two live blocks overlap, free blocks add up, a refusal
 changes nothing, and `check()` finds nothing.
+
+Which of several blocks an allocation gets is told by the order of the free lists. A placement that does not keep it
+may get another; from there on the recorded operations are no longer of the same memory, so the scenario ends, is held
+to the rules of any allocator up to that step, and counts as one that needs the order.
 """
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from structpage import placing
 from structpage.allocator import BuddyAllocator
 from structpage.boot import Memblock
 from structpage.errors import CorruptionError, LimitExceeded, StructPageError, TraceError, must
@@ -32,6 +38,17 @@ class Failure(NamedTuple):
     reason: str
 
 
+class Tally(NamedTuple):
+    """How many scenarios of one placement passed, failed, and are beyond its limits; the latter in two kinds."""
+
+    passed: int = 0
+    failed: int = 0
+    beyond_limit: int = 0
+    """Those that do not fit: a size or an order that the placement declares it cannot have."""
+    needs_order: int = 0
+    """Those that tell which block of a list comes next, where the placement declares that it keeps no order."""
+
+
 class Outcome(NamedTuple):
     """Counts per scenario and placement, and per scenario of memblock; `skipped` is always 0 and says so."""
 
@@ -39,11 +56,18 @@ class Outcome(NamedTuple):
     failed: int
     skipped: int
     beyond_limit: int
+    """Scenarios beyond what a placement declares, for one reason or the other."""
     failures: list[Failure]
+    placements: dict[str, Tally]
+    """By placement, and for memblock's scenarios by that word."""
 
 
 class Mismatch(Exception):
     """An operation's outcome is not the recorded one."""
+
+
+class NeedsOrder(Exception):
+    """An allocation got another block of a list than was recorded, of a placement that keeps no order."""
 
 
 def load(path: str | Path) -> list[dict[str, Any]]:
@@ -93,27 +117,32 @@ def run(
 ) -> Outcome:
     """Run every scenario on every placement, and those of memblock once.
 
-    `options` go to `BuddyAllocator`, `step` is told each scenario's name. A scenario that a placement's stated limit
-    excludes is counted in `beyond_limit`, and nothing else is.
+    `options` go to `BuddyAllocator`, `step` is told each scenario's name. A scenario that is beyond what a placement
+    declares is counted in `beyond_limit`, and nothing else is.
     """
-    passed, beyond, failures = 0, 0, []
-    chosen = list(placements)
+    failures: list[Failure] = []
+    chosen = {_name(placement): placement for placement in placements}
+    tallies = defaultdict[str, Tally](Tally)
     for scenario in scenarios:
         step(scenario["name"])
-        if "numa" in scenario:
-            failure = run_calls(scenario)
-            passed += failure is None
-            failures += [failure] if failure is not None else []
-            continue
-        for placement in chosen:
+        of_memblock = "numa" in scenario
+        for name in ["memblock"] if of_memblock else chosen:
             try:
-                failure = run_scenario(scenario, placement, **options)
+                failure = run_calls(scenario) if of_memblock else run_scenario(scenario, chosen[name], **options)
+                counted = "passed" if failure is None else "failed"
+                failures += [failure] if failure is not None else []
             except LimitExceeded:
-                beyond += 1
-                continue
-            passed += failure is None
-            failures += [failure] if failure is not None else []
-    return Outcome(passed, len(failures), 0, beyond, failures)
+                counted = "beyond_limit"
+            except NeedsOrder:
+                counted = "needs_order"
+            tallies[name] = tallies[name]._replace(**{counted: getattr(tallies[name], counted) + 1})
+    passed = sum(tally.passed for tally in tallies.values())
+    beyond = sum(tally.beyond_limit + tally.needs_order for tally in tallies.values())
+    return Outcome(passed, len(failures), 0, beyond, failures, dict(tallies))
+
+
+def _name(placement: str | type) -> str:
+    return placement if isinstance(placement, str) else placement.__name__
 
 
 def run_scenario(
@@ -122,17 +151,17 @@ def run_scenario(
     factory: Callable[..., Any] = BuddyAllocator,
     **options: Any,
 ) -> Failure | None:
-    """Run one scenario on one placement and return the first failure; raises `LimitExceeded`."""
+    """Run one scenario on one placement and return the first failure; raises `LimitExceeded`, `NeedsOrder`."""
     start = "reserved" if scenario.get("init") == "allocated" else "free"
     buddy = factory(scenario["frames"], placement, max_order=scenario["max_order"], start=start, **options)
-    runner = _Runner(buddy, scenario)
+    keeps_order = placing.declared(placing.placement_class(placement)).keeps_order
+    runner = _Runner(buddy, scenario, keeps_order=keeps_order)
     for index, op in enumerate(scenario["ops"]):
         try:
             for single in _repeated(op):
                 runner.step(single)
         except (Mismatch, StructPageError, KeyError, TypeError, IndexError, RecursionError) as error:
-            name = placement if isinstance(placement, str) else placement.__name__
-            return Failure(scenario["name"], name, index, op, f"{type(error).__name__}: {error}")
+            return Failure(scenario["name"], _name(placement), index, op, f"{type(error).__name__}: {error}")
     return None
 
 
@@ -164,8 +193,8 @@ def _repeated(op: Op) -> Iterator[Op]:
 
 
 class _Runner:
-    def __init__(self, buddy: Any, scenario: dict[str, Any]) -> None:
-        self.buddy = buddy
+    def __init__(self, buddy: Any, scenario: dict[str, Any], *, keeps_order: bool) -> None:
+        self.buddy, self.keeps_order = buddy, keeps_order
         self.frames, self.orders = scenario["frames"], scenario["max_order"] + 1
         self.named: dict[str, tuple[int, int, bool]] = {}
         self.owned = bytearray(self.frames)
@@ -196,7 +225,12 @@ class _Runner:
 
     def op_alloc(self, op: Op) -> None:
         align = op.get("align_order", 0)
-        self._got(op, self.buddy.alloc(op["order"], align_order=align), 1 << op["order"], align)
+        pfn = self.buddy.alloc(op["order"], align_order=align)
+        if not self.keeps_order and pfn != op.get("pfn", pfn):
+            self._got({"op": "alloc"}, pfn, 1 << op["order"], align)
+            self.buddy.check()
+            raise NeedsOrder
+        self._got(op, pfn, 1 << op["order"], align)
 
     def op_alloc_at(self, op: Op) -> None:
         self._got({"pfn": op["pfn"], **op}, self.buddy.alloc_at(op["pfn"], op["order"]), 1 << op["order"])

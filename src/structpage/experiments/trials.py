@@ -44,6 +44,7 @@ class Contestant(NamedTuple):
     placement: str
     stamp: str
     touches_frames: bool
+    walks: bool
     prepare: Prepare
 
 
@@ -55,7 +56,7 @@ def names() -> list[str]:
 def contestants(name: str, placements: Sequence[str | type], stamps: Sequence[str], twin: Path) -> Iterator[Contestant]:
     """Yield all contestants of one of `names()`; `twin` is the twin's file. Raises `MissingExtra`, `UnknownName`."""
     if name in PEERS:
-        yield Contestant(name, "", "", False, PEERS[name]())
+        yield Contestant(name, "", "", False, False, PEERS[name]())
         return
     engine, replay_of = ("plain", _built(twin)) if name == TWIN else (name, _replay_of)
     engine_of(engine)
@@ -63,8 +64,8 @@ def contestants(name: str, placements: Sequence[str | type], stamps: Sequence[st
         cls = placing.placement_class(placement)
         for stamp in stamps:
             prepare = functools.partial(_ready, replay_of, engine, cls, stamp)
-            title = registry.name_of(BUILTIN, cls)
-            yield Contestant(name, title, stamp, placing.declared(cls).touches_free_pages, prepare)
+            title, says = registry.name_of(BUILTIN, cls), placing.declared(cls)
+            yield Contestant(name, title, stamp, says.touches_free_pages, says.removes_by_walking, prepare)
 
 
 def _ready(

@@ -1,6 +1,6 @@
-"""The text files of a kernel about free memory, read into records and printed from them, byte for byte.
+"""The text files of a kernel about its memory, read into records and printed from them, byte for byte.
 
-For each file a record per zone, `parse_...` from the text to the records and `format_...` back:
+For each file a record per zone, or per slab cache, `parse_...` from the text to the records and `format_...` back:
 
 =====================================================  ======================  =================================
 file                                                   record                  functions
@@ -8,12 +8,13 @@ file                                                   record                  f
 /proc/buddyinfo                                        `BuddyInfo`             `parse_` and `format_buddyinfo`
 /proc/pagetypeinfo                                     `PageTypeInfo`          `parse_` and `format_pagetypeinfo`
 /proc/zoneinfo                                         `ZoneInfo`, `Pageset`   `parse_` and `format_zoneinfo`
+/proc/slabinfo                                         `SlabInfo`              `parse_` and `format_slabinfo`
 /sys/kernel/debug/extfrag/extfrag_index                `FragmentationIndex`    `parse_` and `format_extfrag_index`
 /sys/kernel/debug/extfrag/unusable_index               `FragmentationIndex`    `parse_` and `format_unusable_index`
 =====================================================  ======================  =================================
 
 A text is read only if the kernel's own printing would give it: `format_x(parse_x(text)) == text`, else `TraceError`.
-Numbers are ints from 0 to 2^64 - 1, records are tuples of the zones in the order of the file.
+Numbers are ints from 0 to 2^64 - 1, records are tuples in the order of the file.
 """
 
 from structpage.procfs.buddyinfo import (
@@ -27,6 +28,7 @@ from structpage.procfs.buddyinfo import (
     parse_unusable_index,
 )
 from structpage.procfs.pagetypeinfo import MOST_COUNTED, PageTypeInfo, format_pagetypeinfo, parse_pagetypeinfo
+from structpage.procfs.slabinfo import SlabInfo, format_slabinfo, parse_slabinfo
 from structpage.procfs.zoneinfo import Pageset, ZoneInfo, format_zoneinfo, parse_zoneinfo
 
 __all__ = [
@@ -35,15 +37,18 @@ __all__ = [
     "FragmentationIndex",
     "PageTypeInfo",
     "Pageset",
+    "SlabInfo",
     "ZoneInfo",
     "format_buddyinfo",
     "format_extfrag_index",
     "format_pagetypeinfo",
+    "format_slabinfo",
     "format_unusable_index",
     "format_zoneinfo",
     "parse_buddyinfo",
     "parse_extfrag_index",
     "parse_pagetypeinfo",
+    "parse_slabinfo",
     "parse_unusable_index",
     "parse_zoneinfo",
 ]

@@ -3,7 +3,8 @@
 `corrupt` makes one small change, of the kind that a stray write or a forgotten store makes, and says what
 should be reported. Where it is made is drawn from `rng` among all places where it can be. Links are written
 through the placement's own `set_link(node, which, value)`, or `set_next` and `set_prev`, or the table of
-`side-table`; a placement that has none of these can have its words and counts broken, but not its links.
+`side-table`; a placement that has none of these can have its words and counts broken, but not its links. One without
+`prev` has no links back.
 
 ===================  ============================================================  ===============
 kind                 what is done                                                  field reported
@@ -160,7 +161,7 @@ def _free_with_two_words(state: State) -> list[Any]:
 
 _KINDS = {
     "cycle": _Kind("list membership", lambda state: state.links(list(state.by_list)), _cycle),
-    "one-way-link": _Kind("prev", lambda state: state.links(state.free), _one_way),
+    "one-way-link": _Kind("prev", lambda state: state.free if state.writes_links_back else [], _one_way),
     "on-two-lists": _Kind("list membership", lambda state: state.links(state.free), _on_two_lists),
     "link-to-allocated": _Kind("state", _to_each_allocated, _to_allocated),
     "link-outside": _Kind("next", lambda state: state.links(state.free), _outside),

@@ -35,6 +35,11 @@ class State:
         """Whether the links of this placement can be written one by one."""
         return hasattr(self.lists, "set_link") or hasattr(self.lists, "set_next") or hasattr(self.lists, "link")
 
+    @property
+    def writes_links_back(self) -> bool:
+        """Whether there are links to the block before, and they can be written."""
+        return self.writes_links and hasattr(self.lists, "prev")
+
     def head(self, lst: int) -> int:
         """Return the node of a list's head."""
         return self.pages.frames + lst

@@ -220,6 +220,19 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         TraceError: it is damaged, no JSON, or not an object.
 
     """
+    found = read_any_json(folder, name)
+    if not isinstance(found, dict):
+        raise TraceError(must(f"file {folder.name}/{name}", "a JSON object", type(found).__name__))
+    return found
+
+
+def has_file(folder: Path, name: str) -> bool:
+    """Say whether a capture has a file, plain or compressed."""
+    return _find(folder, name) is not None
+
+
+def read_any_json(folder: Path, name: str) -> Any:
+    """Return what is in a JSON file, plain or compressed; raises `TraceError` if it is missing, damaged, or no JSON."""
     import json
 
     from structpage.traces.decoding import BrokenStream, read_blocks
@@ -232,8 +245,6 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
             found = json.loads(b"".join(read_blocks(stream)))
     except (BrokenStream, ValueError, RecursionError) as error:
         raise TraceError(must(f"file {folder.name}/{path.name}", "JSON", f"damaged ({error})")) from error
-    if not isinstance(found, dict):
-        raise TraceError(must(f"file {folder.name}/{path.name}", "a JSON object", type(found).__name__))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 
 import pytest
-from helpers import PLACEMENTS, Sparse, lists, says, state, workload
+from helpers import IN_ORDER, PLACEMENTS, Sparse, lists, says, state, workload
 from hypothesis import given
 from hypothesis import strategies as st
 from strangers import Apart, Plain
@@ -13,10 +13,14 @@ from strangers import Apart, Plain
 from structpage import BuddyAllocator, PageArray, placing, registry
 from structpage.core.buffers import Declaration, Room
 from structpage.core.placements import BUILTIN
+from structpage.core.placements.array_index import ArrayIndex
+from structpage.core.placements.bitmap import Bitmap
 from structpage.core.placements.in_page import InPage
 from structpage.core.placements.in_words import InWords
 from structpage.core.placements.one_word import OneWordLinks
+from structpage.core.placements.per_order_table import PerOrderTable
 from structpage.core.placements.side_table import SideTable
+from structpage.core.placements.singly_linked import SinglyLinked
 from structpage.core.status import CORRUPT
 from structpage.errors import InvalidArgument, LimitExceeded, UnknownName
 from structpage.testing.strategies import requests
@@ -24,7 +28,8 @@ from structpage.testing.strategies import requests
 each_placement = pytest.mark.parametrize("placement", PLACEMENTS)
 
 
-ALL = [*PLACEMENTS, Plain, Apart]
+ALL = [*IN_ORDER, Plain, Apart]
+"""What must hand out the same frames."""
 
 
 # One order of lists
@@ -46,7 +51,7 @@ def test_a_long_workload_has_one_digest():
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("broken", PLACEMENTS)
+@pytest.mark.parametrize("broken", IN_ORDER)
 def test_breaking_push_back_of_one_changes_that_digest_alone(broken):
     def push_back(self, lst, pfn):
         self.push_front(lst, pfn)
@@ -54,18 +59,21 @@ def test_breaking_push_back_of_one_changes_that_digest_alone(broken):
     script = workload(2000, frames=512)
     right = BuddyAllocator(512, "side-table").replay(script).pfn_digest
     mine = type("Broken", (BUILTIN[broken],), {"push_back": push_back})
-    for placement in PLACEMENTS:
+    for placement in IN_ORDER:
         choice = mine if placement == broken else placement
         digest = BuddyAllocator(512, choice).replay(script).pfn_digest
         assert (digest == right) is (placement != broken)
 
+
+ALLOCATORS_OWN = {"words", "nr_free", "zone_start", "zone_end", "zonelist", "deferred"}
 
 # The interface, against a Python list
 
 
 def room_of(frames, lists_, memory=None):
     words = Sparse()
-    return Room(frames, lists_, words, Sparse() if memory is None else memory, lambda name, words: Sparse(words), 11)
+    memory = Sparse() if memory is None else memory
+    return Room(frames, lists_, words, memory, lambda name, words: Sparse(words), 11, order_of=lambda lst: 0)
 
 
 def walk(placement, lst):
@@ -75,16 +83,34 @@ def walk(placement, lst):
         forth.append(pfn)
         pfn = placement.next(lst, pfn)
     assert pfn == -1
-    pfn = placement.last(lst)
-    while pfn >= 0:
-        back.append(pfn)
-        pfn = placement.prev(lst, pfn)
-    assert pfn == -1
-    assert back == forth[::-1]
+    assert placement.last(lst) == (forth[-1] if forth else -1)
+    if hasattr(placement, "prev"):
+        pfn = placement.last(lst)
+        while pfn >= 0:
+            back.append(pfn)
+            pfn = placement.prev(lst, pfn)
+        assert pfn == -1
+        assert back == forth[::-1]
     return forth
 
 
-TOPS = {SideTable: 1 << 40, InPage: 1 << 40, InWords: (1 << 32) - 3, OneWordLinks: (1 << 28) - 3, Apart: 1 << 40}
+TOPS = {
+    SideTable: 1 << 40,
+    InPage: 1 << 40,
+    InWords: (1 << 32) - 3,
+    OneWordLinks: (1 << 28) - 3,
+    Apart: 1 << 40,
+    SinglyLinked: 1 << 59,
+    PerOrderTable: 1 << 58,
+    Bitmap: (1 << 32) - 3,
+    ArrayIndex: (1 << 30) - 3,
+}
+
+
+def kept(cls, pfns):
+    """A list as the placement must tell it: as it was made, by address, or in whatever order."""
+    limits = placing.declared(cls)
+    return list(pfns) if limits.keeps_order else sorted(pfns)
 
 
 @pytest.mark.parametrize("cls", TOPS, ids=lambda cls: cls.__name__)
@@ -110,12 +136,19 @@ def test_lists_are_lists_at_the_top_of_the_reach(cls, steps):
         elif step != "remove" and not inside:
             getattr(placement, step)(lst, pfn)
             model[lst].insert(0 if step == "push_front" else len(model[lst]), pfn)
-        assert [walk(placement, lst) for lst in range(3)] == model
+        found = [walk(placement, lst) for lst in range(3)]
+        limits = placing.declared(cls)
+        if not (limits.keeps_order or limits.by_address):
+            found = [sorted(pfns) for pfns in found]
+        assert found == [kept(cls, pfns) for pfns in model]
     placement.reset(0)
     assert placement.first(0) == placement.last(0) == -1
 
 
-@pytest.mark.parametrize("cls", [SideTable, InPage, InWords, OneWordLinks], ids=lambda cls: cls.__name__)
+LINKED = [SideTable, InPage, InWords, OneWordLinks, SinglyLinked, PerOrderTable]
+
+
+@pytest.mark.parametrize("cls", LINKED, ids=lambda cls: cls.__name__)
 def test_a_link_to_nowhere_is_a_status_and_nothing_is_written(cls):
     frames = 16
     placement = cls.build(room_of(frames, 2))
@@ -128,6 +161,8 @@ def test_a_link_to_nowhere_is_a_status_and_nothing_is_written(cls):
         placement.link[2 * 4] = 2 * 18
     elif cls is InPage:
         placement.memory[4 << 9] = 18
+    elif hasattr(placement, "set_link"):
+        placement.set_link(4, 0, 18)
     else:
         placement.set_next(4, 18)
     before = [dict(buffer.values) for buffer in buffers]
@@ -139,8 +174,13 @@ def test_a_link_to_nowhere_is_a_status_and_nothing_is_written(cls):
 @each_placement
 def test_bytes_needed_is_what_is_taken(placement):
     buddy = BuddyAllocator(128, placement, max_order=3)
-    taken = sum(buddy.buffers[name].nbytes for name in buddy.buffers.keys() & {"link", "head"})
-    assert BUILTIN[placement].bytes_needed(128, 3 * 8 * 4) == taken
+    taken = sum(buddy.buffers[name].nbytes for name in buddy.buffers.keys() - ALLOCATORS_OWN - {"nodes", "node pool"})
+    told = {"order_of": lambda lst: lst % 4} if placement == "bitmap" else {}
+    assert BUILTIN[placement].bytes_needed(128, 3 * 8 * 4, **told) == taken
+
+
+def test_a_bitmap_that_is_told_no_orders_takes_all_to_be_0():
+    assert Bitmap.bytes_needed(1 << 20, 264) > Bitmap.bytes_needed(1 << 20, 264, lambda lst: lst % 11)
 
 
 @each_placement
@@ -161,7 +201,11 @@ def test_one_word_has_fifteen_orders():
         BuddyAllocator(64, "one-word", max_order=16)
 
 
-@pytest.mark.parametrize(("placement", "reach"), [("one-word", 1 << 28), ("in-words", 1 << 32)])
+REACH = [("one-word", 1 << 28), ("in-words", 1 << 32), ("singly-linked", 1 << 60), ("bitmap", 1 << 32),
+         ("array-index", 1 << 30)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("placement", "reach"), REACH)
 def test_frames_and_heads_must_be_within_the_reach_of_a_link(placement, reach):
     cls = BUILTIN[placement]
     pages = PageArray(16, layout=placing.declared(cls).layout)
@@ -172,7 +216,7 @@ def test_frames_and_heads_must_be_within_the_reach_of_a_link(placement, reach):
         placing.check_limits(cls, pages, 10, 101)
 
 
-@pytest.mark.parametrize("placement", ["side-table", "in-page"])
+@pytest.mark.parametrize("placement", ["side-table", "in-page", "per-order-table"])
 def test_wide_links_reach_any_memory(placement):
     pages = PageArray(16)
     pages.frames = 1 << 40

@@ -89,7 +89,7 @@ def unmovable_frame(machine: Machine, start: int, stop: int, mt: int) -> int:
         head = buddy.head_of(pfn)
         if head < 0:
             return pfn
-        used = buddy.memmap.is_allocated_head(head)
+        used = buddy.memmap.is_allocated_head(head) or buddy.memmap.is_slab_head(head)
         if used and not all_movable and buddy.memmap.lane_of(head) & TYPE_MASK != MOVABLE:
             return pfn
         pfn = head + (1 << buddy.memmap.order_of(head))

@@ -123,7 +123,7 @@ class Pageblocks(NamedTuple):
         found = 0
         while start < stop:
             size = 1
-            if memmap.is_allocated_head(start):
+            if memmap.is_allocated_head(start) or memmap.is_slab_head(start):
                 size = 1 << memmap.order_of(start)
                 if memmap.lane_of(start) & TYPE_MASK == mt:
                     found += size

@@ -33,6 +33,8 @@ class Nodes(NamedTuple):
     def build(cls, room: Room, size: int, most: int) -> Nodes:
         """Return the nodes that the room has, or `most` of them in a buffer of their own."""
         state = room.buffer("node pool", STATE_WORDS)
+        for field in range(STATE_WORDS):
+            state[field] = 0
         if room.nodes < 0:
             nodes = cls(room.buffer("nodes", (most + 1) * size), state, size)
             nodes.extend(size, most)

@@ -2,7 +2,8 @@
 
 Record: a node is four words: the link to the node after, that to the node before, the PFN, and one to spare. A link is
 a node's place, or `-lst` for the head of list `lst`; heads lie in a small table beside. The free page's `allocatee` is
-the byte address of its node, so nothing but one pointer has to fit into the words, and free pages are not touched. Every operation is O(1).
+the byte address of its node, so nothing but one pointer has to fit into the words, and free pages are not touched.
+Every operation is O(1).
 
 What it costs is that a block that becomes free has to have a node: freeing allocates. Nodes that lie in this very
 allocator's memory make each layer need the other first.
@@ -57,7 +58,7 @@ class SlabNodes(NamedTuple):
     def is_link(self, link: int) -> bool:
         return self.nodes.is_place(link) or -self.lists < link <= 0
 
-    def set_link(self, link: int, which: int, value: int) -> None:
+    def point(self, link: int, which: int, value: int) -> None:
         if link > 0:
             self.nodes.store[link + which] = value
         else:
@@ -104,8 +105,8 @@ class SlabNodes(NamedTuple):
             store[node + NEXT] = after
             store[node + PREV] = before
             store[node + PFN] = pfn
-            self.set_link(before, NEXT, node)
-            self.set_link(after, PREV, node)
+            self.point(before, NEXT, node)
+            self.point(after, PREV, node)
 
     def remove(self, pfn: int) -> int:
         node = self.node_of(pfn)
@@ -115,7 +116,7 @@ class SlabNodes(NamedTuple):
         before = self.nodes.store[node + PREV]
         if not (self.is_link(after) and self.is_link(before)):
             return CORRUPT
-        self.set_link(before, NEXT, after)
-        self.set_link(after, PREV, before)
+        self.point(before, NEXT, after)
+        self.point(after, PREV, before)
         self.nodes.give(node)
         return 0
