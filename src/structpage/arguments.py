@@ -7,7 +7,6 @@ from collections.abc import Collection
 
 from structpage.errors import InvalidArgument, OutOfRange, UnknownName, must
 
-
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 

@@ -110,7 +110,8 @@ def test_an_empty_folder_is_status_2(capsys, tmp_path):
         (["--engine", "checked"], "engine of a machine must be plain, probed or compiled, not checked"),
         (
             ["--placement", "tree"],
-            "placement must be one of side-table, in-page, in-words, one-word, a class, or module:Class, not 'tree'",
+            "placement must be one of side-table, in-page, in-words, one-word, singly-linked, per-order-table, bitmap, "
+            "array-index, slab-nodes, radix-tree, a class, or module:Class, not 'tree'",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from structpage.core.slab.rows import PAGE_OFFSET
 from structpage.frames import FrameMemory
 from structpage.slab.addresses import address_of
 from structpage.slab.debug import Debug
-from structpage.slab.geometry import geometry
+from structpage.slab.shape import geometry
 from structpage.slab.tracks import Who
 
 PFN = 8

@@ -17,8 +17,8 @@ from structpage import (
     find,
 )
 from structpage.core.slab.rows import PAGE_OFFSET
-from structpage.slab.geometry import KMALLOC_SIZES
 from structpage.slab.kmalloc import LARGE, TYPES, ZERO_SIZE_PTR
+from structpage.slab.shape import KMALLOC_SIZES
 
 
 @pytest.fixture

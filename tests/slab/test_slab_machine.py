@@ -26,7 +26,7 @@ from structpage.core.slab.rows import PAGE_OFFSET
 from structpage.errors import CacheInUse, DoubleFree, InvalidFree, InvalidObject, OutOfMemory, SlabCorruption
 from structpage.slab import Kmalloc, SlabCache, SlabFlags, find
 from structpage.slab.flags import LETTERS as FLAG_OF
-from structpage.slab.geometry import KMALLOC_SIZES
+from structpage.slab.shape import KMALLOC_SIZES
 
 FRAMES, MAX_ORDER = 128, 5
 LETTERS = ["F", "Z", "FP", "FZ", "FU", "FZPU"]

@@ -26,7 +26,7 @@ from structpage.errors import InvalidArgument, must
 from structpage.zones import Zone, last_of_nodes, x86_64_zones
 
 if TYPE_CHECKING:
-    from structpage.machine import Machine
+    from structpage.machine.handed import HandedMachine as Machine
 
 SECTION = 1 << 15
 """Frames of a section, as x86-64 has them."""

@@ -25,7 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             option, action="append", type=kind, metavar=metavar, help=f"{what}; only this one, may be repeated"
         )
-    parser.add_argument("--slab", action="store_true", help="objects of a slab cache beside pages, on --engine, instead")
+    parser.add_argument(
+        "--slab", action="store_true", help="objects of a slab cache beside pages, on --engine, instead"
+    )
     parser.add_argument("--full", action="store_true", help="2^14 to 2^22 frames, and Python peers where installed")
     parser.add_argument("--twin", metavar="FILE", help="the twin's c_twin.py, if this is not run from a checkout")
     parser.add_argument("--json", action="store_true", help="print JSON")

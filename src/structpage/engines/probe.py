@@ -86,8 +86,9 @@ class ProbedFill(NamedTuple):
 class ProbedEngine(PlainEngine):
     """Runs the methods over probed buffers; about 3 times slower than plain.
 
-    Frame memory lies at physical address 0, and metadata that are part of it where they are; others lie behind it, each
-    buffer from a line of its own on, as memblock_alloc aligns to SMP_CACHE_BYTES. With `trace`, every touch is kept, 8 bytes each, for `address_trace`.
+    Frame memory lies at physical address 0, and metadata that are part of it where they are. Others lie behind it, each
+    buffer from a line of its own on, as memblock_alloc aligns to SMP_CACHE_BYTES. With `trace`, every touch is kept, 8
+    bytes each, for `address_trace`.
     """
 
     name = "probed"

@@ -106,7 +106,7 @@ def compare(
     of each part of the work.
 
     Raises what the readers raise, `UnknownName` for a placement or consumer, `LimitExceeded` for a machine beyond a
-    placement's stated limit. Cost: about 5 s a placement on the shipped capture, less with `jobs`.
+    placement's stated limit. Cost: about 4 s a placement on the shipped capture, less with `jobs`.
     """
     chosen = [
         placing.placement_class(name) for name in (placing.placement_names() if placements is None else placements)

@@ -38,9 +38,9 @@ from structpage.machine import Machine
 from structpage.slab.addresses import address_of
 from structpage.slab.cache import SlabCache
 from structpage.slab.flags import DEBUG, SlabFlags
-from structpage.slab.geometry import Geometry, geometry, kmalloc_align
 from structpage.slab.layer import Allocator, SlabLayer, layer_of, settled
 from structpage.slab.order import objects_in
+from structpage.slab.shape import Geometry, geometry, kmalloc_align
 from structpage.slab.views import SlabView, signed_address
 from structpage.traces.capture import has_file, read_any_json
 from structpage.traces.slab_requests import SlabRequests, sizes_of

@@ -16,13 +16,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from structpage.arguments import a_pfn, a_range, an_int, at_least, between, named
+from structpage.arguments import a_pfn, an_int, at_least, between, named
 from structpage.boot import Memblock
-from structpage.boot.handover import SECTION, free_late
-from structpage.core.buddy import MERGE_LIKELY, TO_TAIL
+from structpage.core.buddy import MERGE_LIKELY
 from structpage.core.linux.gfp import GFP_ACCOUNT
 from structpage.core.linux.highatomic import unreserve
-from structpage.core.linux.zonetable import MANAGED
 from structpage.core.status import NO_MEMORY, REFUSED
 from structpage.core.words import ISOLATE, ZIDS
 from structpage.engines import Engine
@@ -32,17 +30,16 @@ from structpage.hosting import Host
 from structpage.machine import booting
 from structpage.machine import start as machine_start
 from structpage.machine.asked import GFP_KERNEL
-from structpage.machine.booting import BootReport
 from structpage.machine.events import decoded
-from structpage.machine.placed import PlacedMachine
+from structpage.machine.handed import HandedMachine
 from structpage.pages import PageArray
 from structpage.procfs import parse_zoneinfo
-from structpage.refusal import why_not_allocated, why_not_reserved
+from structpage.refusal import why_not_allocated
 from structpage.sizing import Tuning
 from structpage.zones import Zone
 
 
-class Machine(PlacedMachine):
+class Machine(HandedMachine):
     """Linux's page allocator over a `PageArray`, with its lists where `placement` puts them.
 
     Parameters: `pages`, a memmap or a number of frames; `placement`, a name or class; `kernel`, whose policies it
@@ -101,8 +98,6 @@ class Machine(PlacedMachine):
             last_resort=last_resort,
             host=host,
         )
-        self.memblock: Memblock | None = None
-        self.boot_report: BootReport | None = None
         if start == "free":
             for zone in self.zones:
                 for first, end in zone.present():
@@ -271,11 +266,6 @@ class Machine(PlacedMachine):
         if self.ranges.split(pfn, order) == REFUSED:
             raise InvalidFree(why_not_allocated(self.pages, pfn, order))
 
-    def _in_use(self, blocks: int) -> None:
-        # So many blocks more are in use, or fewer.
-        if self.supply is not None:
-            self.supply.in_use(blocks)
-
     # Freeing
 
     def free_pages(self, pfn: int, order: int | None = None, cpu: int = 0) -> None:
@@ -320,56 +310,6 @@ class Machine(PlacedMachine):
                 self.supply.before_free(pfn)
             self._raise_if(self.machine.commit(pfn, 0, cpu, 0, MERGE_LIKELY))
         self._in_use(-len(chosen))
-
-    def release(self, start: int, count: int) -> None:
-        """Hand reserved frames over as at boot: they are managed from now on, and go to the tails of the zone's lists.
-
-        Raises `OutOfRange`, and `InvalidFree` if one is not reserved or they are not of one zone. O(frames).
-        """
-        first, end = a_range(start, count, self.pages.frames)
-        if not self.ranges.is_reserved_range(first, end):
-            raise InvalidFree(why_not_reserved(self, first, end))
-        self._begin(freed=first)
-        self.hand_over(next(zone for zone in self.zones if zone.start <= first < zone.end), first, end)
-
-    def hand_over(self, zone: Zone, start: int, end: int) -> None:
-        """Do what `release` does, without looking: all frames of [start, end) are reserved, and of this zone.
-
-        Raises `CorruptionError`. O((end - start) / 2^max_order).
-        """
-        blocks = self.machine.percpu.zone_lists.blocks
-        self._row(zone)[MANAGED] += end - start
-        while start < end:
-            if self.supply is not None:
-                if self.supply.becomes_nodes(start):
-                    start += 1
-                    continue
-                self.supply.before_free(start)
-            order = self.core.chunk(start, end)
-            self._raise_if(blocks.free(start, order, zone.number, blocks.type_of(start), TO_TAIL, 0))
-            start += 1 << order
-
-    @property
-    def deferred_frames(self) -> int:
-        """Number of frames that are still to be handed over."""
-        return sum(end - start for _, start, end in self.late)
-
-    def hand_over_deferred(self) -> None:
-        """Hand over all frames that are deferred, and compute the sizes of the zones; O(those frames / 2^max_order)."""
-        while self._grow():
-            pass
-        self.compute_sizes()
-
-    def _grow(self) -> bool:
-        # Hand over the deferred frames of one section more; whether there were any.
-        if not self.late:
-            return False
-        zone, start, end = self.late.pop(0)
-        middle = min((start // SECTION + 1) * SECTION, end)
-        if middle < end:
-            self.late.insert(0, (zone, middle, end))
-        free_late(self, zone, start, middle)
-        return True
 
     # What goes on elsewhere
 

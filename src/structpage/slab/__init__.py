@@ -22,11 +22,11 @@ from structpage.core.slab.script import ALLOC, FREE
 from structpage.slab.cache import SlabCache
 from structpage.slab.finding import Found, find
 from structpage.slab.flags import SlabFlags
-from structpage.slab.geometry import Geometry, geometry
 from structpage.slab.kmalloc import Kmalloc
 from structpage.slab.listing import slab_table
 from structpage.slab.proc import slabinfo
 from structpage.slab.running import run_requests
+from structpage.slab.shape import Geometry, geometry
 from structpage.slab.tracks import Who
 
 __all__ = [

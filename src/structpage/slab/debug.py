@@ -2,7 +2,7 @@
 
 Terminology: an object is *inactive* while it is free and *active* while it is in use; red zones say which. A slab is
 *disabled* (`frozen`) once damage was found at an allocation from it: nothing is allocated from it or freed to it any
-more. The layout of a slot is in `structpage.slab.geometry`, the bytes at rest in `structpage.slab.debug_slots`.
+more. The layout of a slot is in `structpage.slab.shape`, the bytes at rest in `structpage.slab.debug_slots`.
 
 When it looks, and at what (the first two with CONSISTENCY_CHECKS alone)::
 
@@ -24,8 +24,8 @@ from structpage.frames import FrameMemory
 from structpage.slab.debug_checks import Checks
 from structpage.slab.debug_reports import Reports, Slab
 from structpage.slab.debug_slots import ALLOCATED, FREED, RED_ACTIVE, RED_INACTIVE, Slots
-from structpage.slab.geometry import Geometry
 from structpage.slab.kernel_log import KernelLog, shown
+from structpage.slab.shape import Geometry
 from structpage.slab.tracks import Who
 
 

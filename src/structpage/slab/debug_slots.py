@@ -19,7 +19,7 @@ from typing import Final
 from structpage.core.slab.rows import PAGE_OFFSET
 from structpage.frames import PAGE_SIZE, FrameMemory
 from structpage.slab.flags import SlabFlags
-from structpage.slab.geometry import ORIG_SIZE, TRACK_SIZE, WORD, Geometry
+from structpage.slab.shape import ORIG_SIZE, TRACK_SIZE, WORD, Geometry
 from structpage.slab.tracks import Track, Tracks, Who
 
 RED_INACTIVE: Final = 0xBB

@@ -50,7 +50,7 @@ DEBUG = DEBUG_DEFAULT | SlabFlags.TRACE
 """With any of these a cache is on the debugging path: no object of it is ever on a per-CPU free list."""
 NO_CMPXCHG = SlabFlags.CONSISTENCY_CHECKS | SlabFlags.STORE_USER | SlabFlags.TRACE
 INTERNAL = SlabFlags.CMPXCHG_DOUBLE | SlabFlags.OBJECT_POISON
-"""What the kernel decides for itself: see `structpage.slab.geometry.geometry`."""
+"""What the kernel decides for itself: see `structpage.slab.shape.geometry`."""
 LETTERS = {
     "F": SlabFlags.CONSISTENCY_CHECKS,
     "Z": SlabFlags.RED_ZONE,

@@ -20,8 +20,8 @@ from structpage.owners import Owner
 from structpage.slab.cache import SlabCache
 from structpage.slab.finding import find
 from structpage.slab.flags import SlabFlags, slab_flags
-from structpage.slab.geometry import KMALLOC_SIZES, geometry, kmalloc_align, kmalloc_index
 from structpage.slab.layer import Allocator, cache_named, settled
+from structpage.slab.shape import KMALLOC_SIZES, geometry, kmalloc_align, kmalloc_index
 from structpage.slab.state import GFP_COMP
 from structpage.slab.tracks import Who
 from structpage.tables import html_table

@@ -35,8 +35,8 @@ from structpage.frames import PAGE_SIZE
 from structpage.gfp import parse_gfp
 from structpage.refusal import corruption
 from structpage.slab.flags import SlabFlags
-from structpage.slab.geometry import Geometry, geometry
 from structpage.slab.layer import Allocator, cache_named, free_number, layer_of, settled
+from structpage.slab.shape import Geometry, geometry
 from structpage.slab.views import SlabView, signed_address, unsigned_address
 from structpage.tables import html_table
 

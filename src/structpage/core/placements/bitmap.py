@@ -133,45 +133,50 @@ class Bitmap(NamedTuple):
             return CORRUPT
         rest ^= bit
         self.bits[place] = rest
-        if rest == 0 or self.lowest(rest, group, order, lst) < 0:
-            if group == head[row + LOWEST]:
-                group = self.lowest_group(row)
-                head[row + LOWEST] = group
-            if group != NONE:
-                self.drop(row, group)
+        if rest:
+            near = (group << 6 | ((rest & -rest).bit_length() - 1)) << order
+            if self.word[2 * near + 1] == lst or self.lowest(rest, group, order, lst) >= 0:
+                return 0
+        if group == head[row + LOWEST]:
+            group = self.lowest_group(row)
+            head[row + LOWEST] = group
+        if group != NONE:
+            self.drop(row, group)
         return 0
 
     def add(self, row: int, group: int) -> None:
         """Put a group into the summary; O(levels)."""
         summary = self.summary
         place = self.head[row + LEVEL]
-        last = self.shape[ROW * self.head[row + ORDER] + LAST]
-        index = group
-        while True:
+        index = group >> 6
+        at = group & 63
+        old = summary[place + index]
+        summary[place + index] = old | (1 << at if at < 63 else TOP_BIT)
+        last = self.shape[ROW * self.head[row + ORDER] + LAST] >> 6 if old == 0 else 0
+        while last and old == 0:
+            place += last + 1
+            last >>= 6
             at = index & 63
             index >>= 6
-            last >>= 6
             old = summary[place + index]
             summary[place + index] = old | (1 << at if at < 63 else TOP_BIT)
-            if old or last == 0:
-                return
-            place += last + 1
 
     def drop(self, row: int, group: int) -> None:
         """Take a group out of the summary; O(levels)."""
         summary = self.summary
         place = self.head[row + LEVEL]
-        last = self.shape[ROW * self.head[row + ORDER] + LAST]
-        index = group
-        while True:
+        index = group >> 6
+        at = group & 63
+        rest = summary[place + index] & ~(1 << at if at < 63 else TOP_BIT)
+        summary[place + index] = rest
+        last = self.shape[ROW * self.head[row + ORDER] + LAST] >> 6 if rest == 0 else 0
+        while last and rest == 0:
+            place += last + 1
+            last >>= 6
             at = index & 63
             index >>= 6
-            last >>= 6
             rest = summary[place + index] & ~(1 << at if at < 63 else TOP_BIT)
             summary[place + index] = rest
-            if rest or last == 0:
-                return
-            place += last + 1
 
     # Looking for
 
@@ -189,6 +194,8 @@ class Bitmap(NamedTuple):
         """Return the first group in the summary, `NONE` if there is none or a word of it is wrong."""
         shape = ROW * self.head[row + ORDER]
         place = self.head[row + LEVEL] + self.shape[shape + TOP]
+        if self.summary[place] == 0:
+            return NONE
         return self.group_below(shape, place, self.shape[shape + SHIFT], 0)
 
     def group_below(self, shape: int, place: int, shift: int, index: int) -> int:
@@ -209,9 +216,17 @@ class Bitmap(NamedTuple):
         return pfn if pfn >= 0 else CORRUPT
 
     def first(self, lst: int) -> int:
+        head = self.head
         row = ROW * lst
-        group = self.head[row + LOWEST]
-        return -1 if group == NONE else self.in_group(row, group, lst)
+        group = head[row + LOWEST]
+        if group == NONE:
+            return -1
+        rest = self.bits[head[row + BITS] + group]
+        if rest:
+            pfn = (group << 6 | ((rest & -rest).bit_length() - 1)) << head[row + ORDER]
+            if self.word[2 * pfn + 1] == lst:
+                return pfn
+        return self.in_group(row, group, lst)
 
     def next(self, lst: int, pfn: int) -> int:
         row = ROW * lst

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from structpage.errors import InvalidArgument, LimitExceeded, UnknownName
 from structpage.slab.flags import DEBUG_DEFAULT, INTERNAL, SlabFlags
-from structpage.slab.geometry import (
+from structpage.slab.shape import (
     KERNELS,
     KMALLOC_MAX_SIZE,
     KMALLOC_SIZES,
