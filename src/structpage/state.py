@@ -117,7 +117,9 @@ class AllocatorState:
         self.buffers["deferred"].view(np.int64)[:] = deferred
 
     def _order_of(self, lst: int) -> int:
-        return lst % (self.max_order + 1)
+        # The order of the blocks on a list; of lists after those of the zones nothing is known.
+        lists = (max(zone.number for zone in self.zones) + 1 << LANE_SHIFT) * (self.max_order + 1)
+        return lst % (self.max_order + 1) if lst < lists else 0
 
     def _new_buffer(self, name: str, words: int) -> Buffer:
         if name in self.buffers:

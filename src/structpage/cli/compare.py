@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--placement", action="append", metavar="NAME", help="only this one; may be repeated")
     parser.add_argument("--memory", metavar="SIZE", help="memory of a bare trace's machine, as 512M or 4G")
-    parser.add_argument("--full", action="store_true", help="all requests, not the first 50,000")
+    parser.add_argument("--full", action="store_true", help="all requests, not the first 100,000")
     parser.add_argument(
         "--stamp", choices=["every", "head"], default="every", help="frames of an allocation that name its owner"
     )

@@ -37,35 +37,40 @@ class Counts(NamedTuple):
 class ProbedBuffer:
     """A buffer that notes its touches; each buffer begins at a byte address of its own."""
 
-    def __init__(self, name: str, values: memoryview, base: int, lines: set[int]) -> None:
-        self.name, self.values, self.base = name, values, base
+    def __init__(
+        self, name: str, values: memoryview, base: int, lines: set[int], touches: array[int] | None = None
+    ) -> None:
+        self.name, self.values, self.base, self.touches = name, values, base, touches
         self.reads = self.writes = 0
         self.all_lines: set[int] = set()
         self.pages: set[int] | None = set() if name == MEMORY else None
         self._lines = lines
-        self.touches: array[int] | None = None
+        self.kept = self.pages is not None or touches is not None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, index: int) -> int:
         self.reads += 1
-        self._touch(index, 0)
-        return int(self.values[index])
+        self._lines.add(self.base + (index << 3) >> 6)
+        self.all_lines.add(index >> LINE_SHIFT)
+        if self.kept:
+            self._keep(index, 0)
+        return self.values[index]
 
     def __setitem__(self, index: int, value: int) -> None:
         self.values[index] = value
         self.writes += 1
-        self._touch(index, 1)
-
-    def _touch(self, index: int, write: int) -> None:
-        address = self.base + (index << 3)
-        self._lines.add(address >> 6)
+        self._lines.add(self.base + (index << 3) >> 6)
         self.all_lines.add(index >> LINE_SHIFT)
+        if self.kept:
+            self._keep(index, 1)
+
+    def _keep(self, index: int, write: int) -> None:
         if self.pages is not None:
             self.pages.add(index >> PAGE_SHIFT)
         if self.touches is not None:
-            self.touches.append(address | write)
+            self.touches.append(self.base + (index << 3) | write)
 
 
 class ProbedFill(NamedTuple):
@@ -108,9 +113,8 @@ class ProbedEngine(PlainEngine):
         """Return the words as a buffer that notes its touches."""
         if name not in self.buffers or (name == MEMORY and not len(self.buffers[name])):
             base = self._base(name, words)
-            probed = ProbedBuffer(name, words.view(np.int64).data, base, self._lines)
-            probed.touches = self._touches if self.trace else None
-            self.buffers[name] = probed
+            touches = self._touches if self.trace else None
+            self.buffers[name] = ProbedBuffer(name, words.view(np.int64).data, base, self._lines, touches)
         return self.buffers[name]
 
     def _base(self, name: str, words: Words) -> int:
