@@ -9,6 +9,7 @@ import numpy as np
 
 from structpage import BuddyAllocator
 from structpage.core.placements import BUILTIN
+from structpage.frames import PAGE_WORDS
 from structpage.placing import declared
 from structpage.request import ALLOC, FREE, SPLIT, Requests, requests
 
@@ -21,6 +22,8 @@ LONG = os.environ.get("STRUCTPAGE_PROFILE") == "long"
 COMPILED = PLACEMENTS if LONG else ["side-table", "in-page", "one-word", "bitmap", "slab-nodes"]
 """Those whose every rule is tested compiled too: each takes many seconds to compile."""
 FULL = (1 << 64) - 1
+MUCH = 1 << 14
+"""Frames above which the content of those with links stands for that of all."""
 
 
 def says(message: str) -> str:
@@ -90,7 +93,10 @@ def state(buddy: BuddyAllocator) -> dict[str, bytes]:
     """All words there are, but for those of `singly-linked` that tell what was looked at."""
     words = {name: values.tobytes() for name, values in buddy.buffers.items() if name != "walks"}
     if buddy.memory is not None:
-        words["memory"] = buddy.memory.words.tobytes()
+        content = buddy.memory.words
+        if buddy.memory.frames > MUCH:  # to read the frames that nobody touched would take minutes
+            content = content.reshape(-1, PAGE_WORDS)[buddy.pages.free_heads()[0]]
+        words["memory"] = content.tobytes()
     return words
 
 

@@ -76,7 +76,8 @@ def untold_drain(recorder):
     del recorder.lines[begun]
 
 
-DAMAGES = (turned_list, hidden_isolation, untold_drain)
+FOUND = (turned_list, hidden_isolation, untold_drain)
+DAMAGES = (hidden_bulk, *FOUND)
 
 
 def free_frames(machine):
@@ -109,7 +110,7 @@ def damaged(seed, damage):
     return recorder
 
 
-@given(seed=SEEDS, damage=st.sampled_from(DAMAGES))
+@given(seed=SEEDS, damage=st.sampled_from(FOUND))
 def test_after_a_miss_the_machine_is_the_kernel_again(seed, damage):
     the_same_after(seed, damage)
 

@@ -1,7 +1,8 @@
 """`compare`: one workload, every placement, one table.
 
-Each row comes from runs of its own: plain ones of the first requests for the time, a probed one for the touches, and one per
-consumer for its verdict. Metadata lies outside the workload's memory, so every placement serves the same frames.
+Each row comes from runs of its own: plain ones of the first requests for the time, a probed one for the touches, and
+one per consumer for its verdict. Metadata lies outside the workload's memory, so every placement serves the same
+frames.
 """
 
 from __future__ import annotations
