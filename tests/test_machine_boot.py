@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import structpage as sp
-from structpage import BootstrapError, InvalidArgument, LimitExceeded, Machine, Memblock, OutOfMemory, UnknownName, Zone
+from structpage import (
+    BootstrapError,
+    InvalidArgument,
+    LimitExceeded,
+    Machine,
+    Memblock,
+    OutOfMemory,
+    OutOfRange,
+    StructPageError,
+    UnknownName,
+    Zone,
+)
 from structpage.boot import zones_of
 from structpage.boot.handover import SECTION
 from structpage.core.words import LAYOUTS
@@ -209,6 +220,58 @@ def test_bad_arguments(arguments, error, message):
     arguments = {"memory": "16M"} | arguments
     with pytest.raises(error, match=says(must(*message))):
         Machine.boot(arguments.pop("memory"), **arguments)
+
+
+@settings(max_examples=20)
+@given(st.integers(4 << 20, 40 << 20))
+def test_a_size_need_not_be_whole_pages(size):
+    machine = Machine.boot(size)
+    assert machine.boot_report.memory <= size
+    machine.check()
+
+
+@pytest.mark.parametrize(
+    ("zones", "error"),
+    [
+        ([], InvalidArgument),
+        ("x", InvalidArgument),
+        (5, InvalidArgument),
+        ([Zone("Normal", 0, 100)], InvalidArgument),
+        ([Zone("Normal", 0, 32768)], OutOfRange),
+        ([Zone("Wrong", 0, 4096)], UnknownName),
+    ],
+)
+def test_zones_that_are_not_of_the_memory(zones, error):
+    with pytest.raises(error):
+        Machine.boot("16M", zones=zones)
+
+
+@pytest.mark.parametrize(
+    ("placement", "options"),
+    [
+        ("slab-nodes", {}),
+        ("side-table", {"cpus": 0}),
+        ("side-table", {"descriptor_bytes": 5}),
+        ("slab-nodes", {"nodes": "never"}),
+        ("side-table", {"nodes": "never"}),
+    ],
+)
+def test_a_boot_that_fails_leaves_the_memory_map_as_it_was(placement, options):
+    memblock = memory_map("16M")
+    before = memblock.memory, memblock.reserved
+    with pytest.raises(StructPageError):
+        Machine.boot(memblock, placement, **options)
+    assert (memblock.memory, memblock.reserved) == before
+
+
+def test_regions_are_whole_pages():
+    memblock = Memblock()
+    memblock.add(0, (16 << 20) + 100, 0)
+    message = must("regions of memory", "whole pages to boot from, see trim_memory", "[0x0, 0x1000064)")
+    with pytest.raises(InvalidArgument, match=says(message)):
+        Machine.boot(memblock)
+    memblock.trim_memory(PAGE)
+    Machine.boot(memblock).check()
 
 
 def test_memory_without_room_for_its_own_descriptors():

@@ -35,6 +35,14 @@ def at_least(name: str, value: object, least: int) -> int:
     return number
 
 
+def a_bytes(name: str, value: object) -> bytes:
+    """Return the bytes of an object that has some (bytes, bytearray, an array); raises `InvalidArgument`."""
+    try:
+        return memoryview(value).tobytes()  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidArgument(must(name, "bytes", repr(value))) from None
+
+
 def a_pfn(value: object, frames: int) -> int:
     """Return the PFN of one of `frames` frames; raises `OutOfRange`, or `InvalidArgument` for no int."""
     pfn = an_int("PFN", value)

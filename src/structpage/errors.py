@@ -59,12 +59,15 @@ class InvalidObject(InvalidFree):
     """An address is not an object in use of the slab cache.
 
     Attributes: `cache` (its name), `address`, and `report`, the lines the kernel would print, empty where it prints
-    nothing.
+    nothing. `given_to` names the call where it is not the free of that cache.
     """
 
-    def __init__(self, cache: str, address: int, rule: str, value: object, *, report: str = "") -> None:
+    def __init__(
+        self, cache: str, address: int, rule: str, value: object, *, report: str = "", given_to: str | None = None
+    ) -> None:
         self.cache, self.address, self.report = cache, address, report
-        super().__init__(must(f"address {address:#x} freed to cache {cache}", rule, value))
+        what = f"freed to cache {cache}" if given_to is None else f"given to {given_to}"
+        super().__init__(must(f"address {address:#x} {what}", rule, value))
 
 
 class DoubleFree(InvalidObject):

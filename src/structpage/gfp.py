@@ -19,7 +19,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from structpage.errors import TraceError, must
+from structpage.arguments import between
+from structpage.errors import InvalidArgument, TraceError, must
 
 DMA: Final = 0
 DMA32: Final = 1
@@ -155,4 +156,21 @@ def _number(text: str) -> int:
         bits = -1
     if not 0 <= bits < 1 << 32:
         raise TraceError(must("gfp flag", "a known name or a hexadecimal number", repr(text[:60])))
+    return bits
+
+
+def a_gfp(gfp: int | str) -> int:
+    """Return the bits of the flags of a request, given so or by names; raises `InvalidArgument`.
+
+    Followed: Linux 6.1 include/linux/gfp.h, `gfp_migratetype`, which allows no request both mobility flags.
+    """
+    if not isinstance(gfp, str):
+        bits = between("gfp", gfp, 0, (1 << 32) - 1)
+    else:
+        try:
+            bits = parse_gfp(gfp)
+        except TraceError as error:
+            raise InvalidArgument(str(error)) from error
+    if bits >> 3 & 3 == 3:
+        raise InvalidArgument(must("gfp", "Movable or Reclaimable at most", format_gfp(bits)))
     return bits

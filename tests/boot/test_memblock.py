@@ -253,6 +253,14 @@ def test_no_memory_tells_what_there_is():
         ([(-5, 10)], "region of memory must be not empty, and above the one before it, not [-0x5, 0x5)"),
         ([(1,)], "region must be base and size, and perhaps nid and flags, not [1]"),
         ([(1, "2")], "word of a region must be an int, not '2'"),
+        ([(1, None)], "word of a region must be an int, not None"),
+        ([1], "region must be base and size, and perhaps nid and flags, not 1"),
+        ([None], "region must be base and size, and perhaps nid and flags, not None"),
+        (["12"], "region must be base and size, and perhaps nid and flags, not '12'"),
+        ([b"12"], "region must be base and size, and perhaps nid and flags, not b'12'"),
+        ("12", "memory must be rows of base and size, not '12'"),
+        (None, "memory must be rows of base and size, not None"),
+        (1, "memory must be rows of base and size, not 1"),
     ],
 )
 def test_arrays_that_no_memblock_has(regions, message):

@@ -64,6 +64,10 @@ def test_both_texts_tell_the_same_memory():
         ("", "memory map must be lines like 'BIOS-e820: [mem 0x1000-0x9ffff] usable', not without any"),
         ("[mem 0x10-0x1] usable", "range must be one that ends after its start, not [0x10, 0x2)"),
         (
+            "BIOS-e820: [mem 0x0000000000000000-0xffffffffffffffff] usable",
+            "range must be less than 2^64 bytes, not [0x0, 0x10000000000000000)",
+        ),
+        (
             "[mem 0x0-0x1fff] usable\n[mem 0x1000-0x2fff] reserved",
             "range 'reserved' must be above 0x2000, the end of 'usable', not [0x1000, 0x3000)",
         ),
@@ -83,6 +87,11 @@ def test_what_is_no_firmwares_map(text, message):
             "addresses must be those that root reads in /proc/iomem, not none or zeros",
         ),
         ("nonsense\n", "line 1 must be like '00001000-0009fbff : System RAM', not 'nonsense'"),
+        ("0-ffffffffffffffff : System RAM\n", "range must be less than 2^64 bytes, not [0x0, 0x10000000000000000)"),
+        (
+            "0-fff : System RAM\n  500-3fe : Kernel code\n",
+            "range must be one that ends after its start, not [0x500, 0x3ff)",
+        ),
         (
             "0-fff : System RAM\n800-1fff : Reserved\n",
             "range 'Reserved' must be above 0x1000, the end of 'System RAM', not [0x800, 0x2000)",
@@ -92,6 +101,11 @@ def test_what_is_no_firmwares_map(text, message):
 def test_what_is_no_iomem(text, message):
     with pytest.raises(TraceError, match=says(message)):
         Memblock.from_iomem(text)
+
+
+def test_memory_at_the_highest_address_is_taken():
+    memblock = Memblock.from_e820("BIOS-e820: [mem 0x0000000000001000-0xffffffffffffffff] usable")
+    assert memblock.memory[-1].end == (1 << 64) - 4096
 
 
 def test_a_text_is_a_str():

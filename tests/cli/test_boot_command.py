@@ -11,7 +11,8 @@ from structpage.placing import placement_names
 def test_all_placements(capsys):
     assert main(["boot", "16M", "--descriptor-bytes", "64"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == placement_names()
+    assert [line.split()[0] for line in lines[1:-1]] == placement_names()
+    assert "one word" in lines[-1]
 
 
 def test_json(capsys):
@@ -39,6 +40,10 @@ def test_a_map_in_a_file(capsys, tmp_path):
         ["16M", "--placement", "slab-nodes", "--reserve", "64", "--nodes", "never"],
         ["16M", "--placement", "one-word", "--descriptor-bytes", "9"],
         ["16M", "--descriptor-bytes", "4"],
+        ["16M", "--reserve", "5"],
+        ["16M", "--nodes", "freed-page"],
+        ["16M", "--deferred"],
+        ["16M", "--placement", "side-table", "--nodes", "never"],
     ],
 )
 def test_errors_are_told(capsys, arguments):
@@ -48,8 +53,14 @@ def test_errors_are_told(capsys, arguments):
     assert told.err.startswith("structpage boot: ")
 
 
-def test_an_empty_file(capsys, tmp_path):
-    path = tmp_path / "empty"
-    path.write_text("")
+@pytest.mark.parametrize("content", [b"", b"junk\n", bytes(range(256))])
+def test_a_file_that_is_no_map(capsys, tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
     assert main(["boot", str(path)]) == 2
-    assert "must be" in capsys.readouterr().err
+    assert capsys.readouterr().err == f"structpage boot: file {path} must be an e820 map or /proc/iomem, not neither\n"
+
+
+def test_no_such_file(capsys, tmp_path):
+    assert main(["boot", str(tmp_path)]) == 2
+    assert "MEMORY, which is no file, must be a size" in capsys.readouterr().err

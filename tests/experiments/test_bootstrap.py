@@ -64,6 +64,12 @@ def test_costs_draw_themselves(costs):
 def test_a_descriptor_that_no_placement_fits():
     with pytest.raises(InvalidArgument):
         boot_costs("16M", ["side-table"], descriptor_bytes=[8])
+    with pytest.raises(InvalidArgument, match=says(must("placements", "at least one", "none"))):
+        boot_costs("16M", [])
+
+
+def test_one_placement_and_one_size():
+    assert boot_costs("16M", "bitmap", 16).rows["placement"].tolist() == ["bitmap"]
 
 
 @pytest.mark.parametrize("placement", placement_names())

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
+from structpage.boot.regions import PHYS_ADDR_MAX
 from structpage.errors import InvalidArgument, TraceError, must
 
 _E820 = re.compile(r"^(?:.*BIOS-e820: )?\[mem 0x([0-9a-f]{1,16})-0x([0-9a-f]{1,16})\]\s+(\S.*?)\s*$", re.MULTILINE)
@@ -34,12 +35,12 @@ class MapRange(NamedTuple):
 def parse_e820(text: str) -> tuple[MapRange, ...]:
     """Return the ranges of a firmware's map, ascending; other lines, as those of a whole dmesg, are passed over.
 
-    Raises `TraceError` if there are none, or one is empty or overlaps another. O(characters).
+    Raises `TraceError` if there are none, or one is empty, has 2^64 bytes or overlaps another. O(characters).
     """
     found = [MapRange(int(first, 16), int(last, 16) + 1, kind) for first, last, kind in _E820.findall(_text(text))]
     if not found:
         raise TraceError(must("memory map", "lines like 'BIOS-e820: [mem 0x1000-0x9ffff] usable'", "without any"))
-    return _apart(sorted(found))
+    return _apart(_sized(sorted(found)))
 
 
 def parse_iomem(text: str) -> tuple[MapRange, ...]:
@@ -53,7 +54,7 @@ def parse_iomem(text: str) -> tuple[MapRange, ...]:
         found.append(MapRange(int(first, 16), int(last, 16) + 1, kind, len(indent) // _INDENT))
     if not any(one.end > 1 for one in found):
         raise TraceError(must("addresses", "those that root reads in /proc/iomem", "none or zeros"))
-    _apart(one for one in found if one.depth == 0)
+    _apart(one for one in _sized(found) if one.depth == 0)
     return tuple(found)
 
 
@@ -63,11 +64,18 @@ def _text(text: str) -> str:
     return text
 
 
+def _sized(ranges: list[MapRange]) -> list[MapRange]:
+    for one in ranges:
+        place = f"[{one.start:#x}, {one.end:#x})"
+        if one.end <= one.start:
+            raise TraceError(must("range", "one that ends after its start", place))
+        if one.end - one.start > PHYS_ADDR_MAX:
+            raise TraceError(must("range", "less than 2^64 bytes", place))
+    return ranges
+
+
 def _apart(ranges: Iterable[MapRange]) -> tuple[MapRange, ...]:
     found = tuple(ranges)
-    for one in found:
-        if one.end <= one.start:
-            raise TraceError(must("range", "one that ends after its start", f"[{one.start:#x}, {one.end:#x})"))
     for lower, upper in pairwise(found):
         if upper.start < lower.end:
             place = f"[{upper.start:#x}, {upper.end:#x})"

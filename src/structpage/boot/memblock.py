@@ -50,7 +50,8 @@ class Memblock(MemblockState):
 
     Addresses and sizes are bytes, between 0 and 2^64 - 1; ranges that would reach beyond end there. As in the kernel, a
     range may overlap regions, cover none or be empty: that is no error. What is none of these is `InvalidArgument`, a
-    full array or no free memory is `OutOfMemory`; nothing is changed then. O(regions) each.
+    full array or no free memory is `OutOfMemory`; nothing is changed then, no array is longer or elsewhere. To take
+    more than a call back, see `copy` and `restore`. O(regions) each.
     """
 
     @classmethod
@@ -122,8 +123,9 @@ class Memblock(MemblockState):
         for region in self._memory.rows if left else ():
             if left <= region.size:
                 end = region.base + left
-                self._take(self._memory, end, PHYS_ADDR_MAX)
-                self._take(self._reserved, end, PHYS_ADDR_MAX)
+                with self._all_or_nothing():
+                    self._take(self._memory, end, PHYS_ADDR_MAX)
+                    self._take(self._reserved, end, PHYS_ADDR_MAX)
                 return
             left -= region.size
 
@@ -132,22 +134,25 @@ class Memblock(MemblockState):
         base, end = range_of(base, size)
         if base == end or not self._memory.rows:
             return
-        inside = self._isolate(self._memory, base, end)
-        rows = self._memory.rows
-        self._memory.rows = [region for at, region in enumerate(rows) if at in inside or region.flags & NOMAP]
-        self._take(self._reserved, 0, base)
-        self._take(self._reserved, end, PHYS_ADDR_MAX)
+        with self._all_or_nothing():
+            inside = self._isolate(self._memory, base, end)
+            rows = self._memory.rows
+            self._memory.rows = [region for at, region in enumerate(rows) if at in inside or region.flags & NOMAP]
+            self._take(self._reserved, 0, base)
+            self._take(self._reserved, end, PHYS_ADDR_MAX)
 
     def _add(self, regions: Regions, base: int, size: int, nid: int | None, flags: int) -> None:
         base, end = range_of(base, size)
         nid, flags = self._told_nid(nid), between("flags", flags, 0, FLAGS)
-        while len(regions.rows) + len(regions.gaps(base, end)) > regions.max:
-            self._double(regions, base, end)
+        with self._all_or_nothing():
+            while len(regions.rows) + len(regions.gaps(base, end)) > regions.max:
+                self._double(regions, base, end)
         regions.add(base, end, nid, flags)
 
     def _isolate(self, regions: Regions, base: int, end: int) -> range:
-        while base < end and len(regions.rows) + 2 > regions.max:
-            self._double(regions, base, end)
+        with self._all_or_nothing():
+            while base < end and len(regions.rows) + 2 > regions.max:
+                self._double(regions, base, end)
         return regions.isolate(base, end)
 
     def _take(self, regions: Regions, base: int, end: int) -> None:
@@ -156,7 +161,8 @@ class Memblock(MemblockState):
 
     def _double(self, regions: Regions, start: int, end: int) -> None:
         # The new array lies in free memory, beyond or else below the range that is about to be reserved.
-        # (`memblock_double_array`)
+        # The other array may have to grow for it too: a kernel that cannot stops (BUG_ON), here the caller takes all
+        # back. (`memblock_double_array`)
         size = round_up(2 * regions.max * REGION_BYTES, PAGE)
         if regions is not self._reserved:
             start = end = 0

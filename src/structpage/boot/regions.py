@@ -15,7 +15,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 PHYS_ADDR_MAX = (1 << 64) - 1
 """The highest address; a range that would reach beyond it ends there."""
@@ -55,6 +55,12 @@ class Regions:
         self.max = INIT_REGIONS
         self.where = 0
         """Address of the array; 0 for the one that the kernel's image has."""
+
+    def copy(self) -> Self:
+        """Return one of the same regions, room and address, that changes alone."""
+        made = type(self)(self.rows)
+        made.max, made.where = self.max, self.where
+        return made
 
     def gaps(self, base: int, end: int) -> list[tuple[int, int]]:
         """Return the parts of [base, end) that no region covers, ascending."""

@@ -5,7 +5,9 @@ What changes them is in `structpage.boot.memblock`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from structpage.arguments import an_int, between
@@ -50,12 +52,12 @@ class MemblockState:
     ) -> Self:
         """Return one with these arrays, each region (base, size, nid, flags), or less of that; `options` as above.
 
-        They are kept as they are: neighbours that are alike are not merged. Raises `InvalidArgument` for regions that
-        are empty, overlap, or do not ascend.
+        They are kept as they are: neighbours that are alike are not merged. Raises `InvalidArgument` for what is no
+        such row, and for regions that are empty, overlap, or do not ascend.
         """
         made = cls(**options)
         for name, rows, regions in (("memory", memory, made._memory), ("reserved", reserved, made._reserved)):
-            regions.rows = [_region(row) for row in rows]
+            regions.rows = [_region(row) for row in _listed(name, "rows of base and size", rows)]
             wrong = regions.misplaced()
             if wrong is not None:
                 found = f"[{wrong.base:#x}, {wrong.end:#x})"
@@ -131,6 +133,35 @@ class MemblockState:
                 return found
         return 0
 
+    # Taking back
+
+    def copy(self) -> Self:
+        """Return one with the same arrays, their room and addresses, and options; changes of one leave the other alone.
+
+        For trying something: `restore` takes it back. O(regions).
+        """
+        made = copy.copy(self)
+        made._memory, made._reserved = self._memory.copy(), self._reserved.copy()
+        return made
+
+    def restore(self, other: MemblockState) -> None:
+        """Take over all that `copy` copies from another, which stays as it is.
+
+        Raises `InvalidArgument` for what is no `Memblock`. O(regions).
+        """
+        if not isinstance(other, MemblockState):
+            raise InvalidArgument(must("other", "a Memblock, as copy returns", repr(other)))
+        vars(self).update(vars(other.copy()))
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        before = self.copy()
+        try:
+            yield
+        except BaseException:
+            self.restore(before)
+            raise
+
     # Being looked at
 
     def __repr__(self) -> str:
@@ -151,10 +182,20 @@ class MemblockState:
 
 
 def _region(row: Iterable[int]) -> Region:
-    words = [an_int("word of a region", word) for word in row]
+    rule = "base and size, and perhaps nid and flags"
+    words = [an_int("word of a region", word) for word in _listed("region", rule, row)]
     if not 2 <= len(words) <= 4:
-        raise InvalidArgument(must("region", "base and size, and perhaps nid and flags", words))
+        raise InvalidArgument(must("region", rule, words))
     return Region(*words)
+
+
+def _listed(name: str, rule: str, values: Iterable[Any]) -> Iterator[Any]:
+    try:
+        if not isinstance(values, str | bytes):
+            return iter(values)
+    except TypeError:
+        pass
+    raise InvalidArgument(must(name, rule, repr(values)))
 
 
 def address(name: str, value: int) -> int:

@@ -7,6 +7,7 @@ import sys
 
 from structpage.cli.output import print_result
 from structpage.cli.progress import progress
+from structpage.errors import InvalidArgument, must
 
 NAME = "bench"
 HELP = "nanoseconds per operation, beside a twin in C"
@@ -40,7 +41,10 @@ def run(options: argparse.Namespace) -> int:
     if options.slab:
         from structpage.experiments.slab_bench import slab_bench
 
-        print_result(slab_bench(options.engine), as_json=options.json)
+        for option in ("workload", "frames", "stamp", "full", "twin"):
+            if getattr(options, option):
+                raise InvalidArgument(must(f"--{option}", "left out with --slab", getattr(options, option)))
+        print_result(slab_bench(options.engine, options.placement), as_json=options.json)
         return 0
     plan = bench.plan(
         engines=options.engine,

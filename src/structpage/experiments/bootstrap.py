@@ -62,7 +62,8 @@ class BootCosts:
         return [(*row[:-2], f"{row[-2]:.3%}", "yes" if row[-1] else "no") for row in self.rows.tolist()]
 
     def __repr__(self) -> str:
-        return text_table(COST.names or (), self._cells())
+        table = text_table(COST.names or (), self._cells())
+        return f"{table}\nA descriptor of 8 bytes is one word, and has room for placement one-word alone."
 
     def _repr_html_(self) -> str:
         return html_table(f"Taken at boot, of {self.memory} bytes", COST.names or (), self._cells())
@@ -70,26 +71,31 @@ class BootCosts:
 
 def boot_costs(
     memory: str | int = "1G",
-    placements: Sequence[str | type] | None = None,
-    descriptor_bytes: Sequence[int] = DESCRIPTOR_BYTES,
+    placements: Sequence[str | type] | str | type | None = None,
+    descriptor_bytes: Sequence[int] | int = DESCRIPTOR_BYTES,
 ) -> BootCosts:
     """Boot a memory with each placement, by default all, and each size of descriptor that has room for its words.
 
     A placement with nodes gets the smallest reserve with which it boots. Raises what `Machine.boot` raises. O(frames
     / 2^max_order) a boot, and some boots more for a placement with nodes.
     """
+    if isinstance(placements, (str, type)):
+        placements = [placements]
+    sizes = [descriptor_bytes] if isinstance(descriptor_bytes, int) else list(descriptor_bytes)
     chosen = [placement_class(name) for name in (placement_names() if placements is None else placements)]
+    if not chosen:
+        raise InvalidArgument(must("placements", "at least one", "none"))
     rows = []
     for cls in chosen:
         nodes = declared(cls).node_bytes > 0
         reserve = smallest_reserve(lambda count, cls=cls: _boots(memory, cls, count)) if nodes else 0  # type: ignore[misc]
         rows += [
             _cost(Machine.boot(memory, cls, descriptor_bytes=size, reserve=reserve), size)
-            for size in descriptor_bytes
+            for size in sizes
             if size >= 8 * LAYOUTS[declared(cls).layout].words
         ]
     if not rows:
-        found = ", ".join(map(str, descriptor_bytes))
+        found = ", ".join(map(str, sizes))
         raise InvalidArgument(must("descriptor_bytes", "as large as the words of a placement at least", found))
     return BootCosts(sum(region.size for region in memory_map(memory).memory), np.array(rows, COST))
 

@@ -30,15 +30,16 @@ from structpage.engines import Engine, engine_of
 from structpage.engines.compiled import is_installed
 from structpage.engines.plain import Words64
 from structpage.experiments.scripts import SCRIPTS
+from structpage.placing import placement_class, title
 from structpage.request import Requests, requests
 from structpage.slab import SlabCache
 from structpage.tables import text_table
 
 ROW = np.dtype(
-    [("what", "U16"), ("engine", "U16"), ("operations", np.int64)]
+    [("what", "U16"), ("engine", "U16"), ("placement", "U32"), ("operations", np.int64)]
     + [(name, np.float64) for name in ("min_ns", "median_ns", "max_ns")]
 )
-"""A row: what ran where, how many operations, and the least, median and greatest nanoseconds for each of them."""
+"""A row: what ran where, over which placement, how many operations, and the least, median and greatest ns of one."""
 FRAMES = 1 << 14
 SIZE = 192
 """Bytes of the object, those of a dentry."""
@@ -68,9 +69,13 @@ class SlabBench:
 
 
 def slab_bench(
-    engines: Sequence[str | Engine] | None = None, *, operations: int = 200_000, runs: int = 15
+    engines: Sequence[str | Engine] | None = None,
+    placements: Sequence[str | type] | None = None,
+    *,
+    operations: int = 200_000,
+    runs: int = 15,
 ) -> SlabBench:
-    """Time objects and pages on engines, by default plain and compiled, where numba is installed.
+    """Time objects and pages on engines, by default plain and compiled, where numba is installed, over `side-table`.
 
     Plain runs a tenth of the operations. O(operations x runs).
     """
@@ -78,16 +83,17 @@ def slab_bench(
     default = ("plain", "compiled") if is_installed() else ("plain",)
     rows = []
     for engine in default if engines is None else engines:
-        chosen = engine_of(engine)
-        rows += _timed(chosen, (operations if chosen.name == "compiled" else operations // 10) // 2 * 2, runs)
+        count = operations if engine_of(engine).name == "compiled" else operations // 10
+        for placement in ("side-table",) if placements is None else placements:
+            rows += _timed(engine_of(engine), placement_class(placement), count // 2 * 2, runs)
     return SlabBench(np.array(rows, ROW))
 
 
-def _timed(engine: Engine, operations: int, runs: int) -> list[tuple[Any, ...]]:
+def _timed(engine: Engine, placement: type, operations: int, runs: int) -> list[tuple[Any, ...]]:
     contestants = {
-        "object": _objects(engine, operations),
-        "page": _pages(engine, _in_turn(operations)),
-        "page, mixed": _pages(engine, SCRIPTS["c"](operations, FRAMES)),
+        "object": _objects(engine, placement, operations),
+        "page": _pages(engine, placement, _in_turn(operations)),
+        "page, mixed": _pages(engine, placement, SCRIPTS["c"](operations, FRAMES)),
     }
     times: dict[str, list[float]] = {what: [] for what in contestants}
     for _ in range(runs + 1):
@@ -96,7 +102,8 @@ def _timed(engine: Engine, operations: int, runs: int) -> list[tuple[Any, ...]]:
             start = time.perf_counter_ns()
             timed()
             times[what].append((time.perf_counter_ns() - start) / operations)
-    return [(what, engine.name, operations, min(ns), float(np.median(ns)), max(ns)) for what, (_, *ns) in times.items()]
+    who = engine.name, title(placement), operations
+    return [(what, *who, min(ns), float(np.median(ns)), max(ns)) for what, (_, *ns) in times.items()]
 
 
 Prepared = Callable[[], Callable[[], Any]]
@@ -106,19 +113,19 @@ def _in_turn(operations: int) -> Requests:
     return requests(np.tile([0, 1], operations // 2), 0, np.repeat(np.arange(operations // 2), 2))
 
 
-def _objects(engine: Engine, operations: int) -> Prepared:
-    cache = SlabCache(BuddyAllocator(FRAMES, engine=engine), "object", SIZE)
+def _objects(engine: Engine, placement: type, operations: int) -> Prepared:
+    cache = SlabCache(BuddyAllocator(FRAMES, placement, engine=engine), "object", SIZE)
     slot = np.zeros(operations, np.int64)
     rows = [np.tile(np.array([ALLOC, FREE], np.int64), operations // 2), slot + cache.number, slot, slot, slot - 1]
     where = np.zeros(1, np.int64)
     return lambda: lambda: _whole(engine, run, cache.layer.slub, rows, where)
 
 
-def _pages(engine: Engine, script: Requests) -> Prepared:
+def _pages(engine: Engine, placement: type, script: Requests) -> Prepared:
     where, samples = np.zeros(script.slots, np.int64), np.zeros(1, np.int64)
 
     def prepare() -> Callable[[], Any]:
-        buddy = BuddyAllocator(FRAMES, engine=engine_of(engine.name))
+        buddy = BuddyAllocator(FRAMES, placement, engine=engine_of(engine.name))
         return lambda: _whole(engine, replay, buddy.ranges, script.columns(), where, [samples], (-1, 0))
 
     return prepare

@@ -5,8 +5,8 @@ from __future__ import annotations
 from structpage.arguments import an_int, between
 from structpage.core.linux.gfp import highest_zid
 from structpage.core.words import ZIDS
-from structpage.errors import InvalidArgument, InvalidFree, TraceError, must
-from structpage.gfp import format_gfp, parse_gfp
+from structpage.errors import InvalidArgument, InvalidFree, must
+from structpage.gfp import a_gfp, format_gfp, parse_gfp
 from structpage.machine.view import MachineView
 from structpage.refusal import why_not_allocated
 
@@ -27,17 +27,7 @@ class AskedMachine(MachineView):
         self.machine.percpu.zone_lists.trace.clear()
         self.words("hint")[0] = 0
 
-    def _gfp(self, gfp: int | str) -> int:
-        if not isinstance(gfp, str):
-            bits = between("gfp", gfp, 0, (1 << 32) - 1)
-        else:
-            try:
-                bits = parse_gfp(gfp)
-            except TraceError as error:
-                raise InvalidArgument(str(error)) from error
-        if bits >> 3 & 3 == 3:
-            raise InvalidArgument(must("gfp", "Movable or Reclaimable at most", format_gfp(bits)))
-        return bits
+    _gfp = staticmethod(a_gfp)
 
     def _cpu(self, cpu: int) -> int:
         return between("cpu", cpu, 0, self.cpus - 1)

@@ -29,11 +29,11 @@ from structpage.boot.handover import SECTION, deferred_ranges, free_all, zones_o
 from structpage.core.words import LAYOUTS
 from structpage.errors import InvalidArgument, must
 from structpage.frames import PAGE_SIZE, FrameMemory
-from structpage.machine.supply import NodeSupply
+from structpage.machine.supply import RULES, NodeSupply
 from structpage.pages import PageArray
 from structpage.placing import declared, placement_class, title
 from structpage.tables import html_table, text_table
-from structpage.zones import Zone
+from structpage.zones import Zone, validated
 
 if TYPE_CHECKING:
     from structpage.machine.calls import Machine
@@ -65,17 +65,36 @@ def memory_map(memory: Memblock | str | int) -> Memblock:
     first mebibyte reserved. Raises `TraceError` for a map that is none, `InvalidArgument` for less than 4 MiB.
     """
     if isinstance(memory, Memblock):
+        _check_whole(memory)
         return memory
     if isinstance(memory, str) and " " in memory.strip():
         iomem = "System RAM" in memory and "BIOS-e820" not in memory
         return Memblock.from_iomem(memory) if iomem else Memblock.from_e820(memory)
-    size = at_least("memory", byte_size("memory", memory), 4 << 20)
+    size = at_least("memory", byte_size("memory", memory), 4 << 20) // PAGE_SIZE * PAGE_SIZE
     made = Memblock()
     made.add(0, min(size, BELOW_4G), 0)
     made.add(ABOVE_4G, max(size - BELOW_4G, 0), 0)
     made.remove(0xA0000, 0x60000)
     made.reserve(0, LOWEST)
     return made
+
+
+def _check_whole(memblock: Memblock) -> None:
+    for region in memblock.memory:
+        if region.base % PAGE_SIZE or region.size % PAGE_SIZE:
+            rule = "whole pages to boot from, see trim_memory"
+            raise InvalidArgument(must("regions of memory", rule, f"[{region.base:#x}, {region.end:#x})"))
+
+
+def _check_zones(zones: Sequence[Zone], memblock: Memblock) -> tuple[Zone, ...]:
+    end = max((region.end for region in memblock.memory), default=0) // PAGE_SIZE
+    try:
+        chosen = validated(zones, end)
+    except TypeError as error:
+        raise InvalidArgument(must("zones", "each a Zone", repr(zones))) from error
+    if max(zone.end for zone in chosen) < end:
+        raise InvalidArgument(must("zones", f"such that the last ends with the memory, at PFN {end}", chosen[-1]))
+    return chosen
 
 
 class BootReport(NamedTuple):
@@ -210,21 +229,31 @@ def boot(
     if size not in DESCRIPTOR_BYTES or size < 8 * layout.words:
         rule = f"one of {', '.join(str(one) for one in DESCRIPTOR_BYTES if one >= 8 * layout.words)}"
         raise InvalidArgument(must(f"descriptor_bytes for placement {title(chosen)}", rule, size))
+    named("nodes", nodes, RULES)
     memblock = memory_map(memory)
-    bounds = zones_of(memblock) if zones is None else tuple(zones)
-    host = BootMemory(memblock, bounds, title(chosen), reserve)
-    words = host.descriptors(size, layout.words)
-    pages = PageArray(host.frames.frames, layout=layout.name, words=words)
-    machine = cls(pages, chosen, zones=bounds, start="reserved", host=host, **options)
-    if declared(chosen).node_bytes:
-        machine.supply = NodeSupply(machine, nodes)
-    machine.booted = False
+    before = memblock.copy()
+    bounds = zones_of(memblock) if zones is None else _check_zones(zones, memblock)
+    try:
+        host = BootMemory(memblock, bounds, title(chosen), reserve)
+        words = host.descriptors(size, layout.words)
+        pages = PageArray(host.frames.frames, layout=layout.name, words=words)
+        machine = cls(pages, chosen, zones=bounds, start="reserved", host=host, **options)
+        if declared(chosen).node_bytes:
+            machine.supply = NodeSupply(machine, nodes)
+        _hand_over(machine, memblock, host, deferred=start == "deferred")
+    except BaseException:
+        memblock.restore(before)
+        raise
+    return machine
+
+
+def _hand_over(machine: Machine, memblock: Memblock, host: BootMemory, *, deferred: bool) -> None:
     machine.memblock, machine.boot_report = memblock, host.report()
-    free_all(machine, memblock, deferred=start == "deferred")
+    machine.booted = False
+    free_all(machine, memblock, deferred=deferred)
     machine.booted = True
-    if start == "deferred":
+    if deferred:
         machine.late = deferred_ranges(machine, memblock)
     if machine.supply is not None:
         machine.supply.before_sizes(max(size.batch for size in machine.sizes()))
     machine.compute_sizes()
-    return machine

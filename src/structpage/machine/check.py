@@ -28,6 +28,8 @@ def check_machine(machine: MachineView) -> None:
     for zone in machine.zones:
         _check_free(machine, zone, listed)
     _check_pageblocks(machine)
+    if machine.supply is not None:
+        machine.supply.check()
 
 
 def percpu_list_name(machine: MachineView, cpu: int, place: int) -> str:

@@ -26,7 +26,7 @@ from structpage.core.linux.percpu import BATCH, COUNT, HIGH_MARK, LISTS, SET_ROW
 from structpage.core.placements.nodes import LEAST, SPARE, TOTAL, Nodes
 from structpage.core.slab.rows import PAGE_OFFSET
 from structpage.core.words import LANE_SHIFT, ZIDS
-from structpage.errors import BootstrapError, OutOfMemory, must
+from structpage.errors import BootstrapError, CorruptionError, OutOfMemory, must
 from structpage.frames import PAGE_WORDS
 from structpage.gfp import parse_gfp
 from structpage.placing import declared, placement_class
@@ -34,7 +34,7 @@ from structpage.zones import ZONE_NAMES, zone_name
 
 if TYPE_CHECKING:
     from structpage.machine.calls import Machine
-    from structpage.slab import SlabCache
+    from structpage.slab.kept import KeptCache
 
 RULES = ("at-allocation", "while-freeing", "freed-page", "reserve")
 CACHE = "buddy_node"
@@ -69,7 +69,9 @@ class NodeSupply:
         """Blocks in use, each of which will need a node when it is freed."""
         self.pages_made_nodes: list[int] = []
         """Pages that became nodes while they were freed."""
-        self._cache: SlabCache | None = None
+        self._elsewhere = self.total
+        # Nodes that are no objects of the cache: the reserve, and those of pages that became nodes.
+        self._cache: KeptCache | None = None
         self._refilling = False
 
     # What there is
@@ -131,6 +133,17 @@ class NodeSupply:
         if not self._refilling:
             self.promised = max(self.promised + blocks, 0)
 
+    def check(self) -> None:
+        """Verify that each node is of the reserve, of a page that became nodes, or an object in use of the cache.
+
+        Raises `CorruptionError`. O(1).
+        """
+        objects = 0 if self._cache is None else len(self._cache)
+        if self.total - self._elsewhere != objects:
+            raise CorruptionError(f"objects in use of cache {CACHE}", self.total - self._elsewhere, objects)
+        if not 0 <= self.spare <= self.total:
+            raise CorruptionError("spare nodes", f"between 0 and {self.total}", self.spare)
+
     # What calls need
 
     def before_alloc(self, gfp: int) -> None:
@@ -189,6 +202,7 @@ class NodeSupply:
         for place in range(pfn * PAGE_WORDS, (pfn + 1) * PAGE_WORDS - size + 1, size):
             if place:
                 self.nodes.add(place)
+                self._elsewhere += 1
         self.pages_made_nodes.append(pfn)
         return True
 
@@ -196,13 +210,13 @@ class NodeSupply:
 
     def _refill(self, gfp: int) -> None:
         # A node more, from the slab; the slab may take a page from the machine, which uses the nodes kept back.
-        from structpage.slab import SlabCache
+        from structpage.slab.kept import KeptCache
 
         self._refilling = True
         try:
             if self._cache is None:
-                self._cache = SlabCache(self.machine, CACHE, self.node_bytes)
-            address = self._cache.alloc(gfp=gfp)
+                self._cache = KeptCache(self.machine, CACHE, self.node_bytes, "the machine's supply of nodes")
+            address = self._cache.take(gfp)
         finally:
             self._refilling = False
         self.nodes.add(address - PAGE_OFFSET >> 3)

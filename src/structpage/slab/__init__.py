@@ -8,6 +8,7 @@
 `finding`       from an address, or a PFN, to slab, cache and object
 `state`         what a cache is and says
 `cache`         `SlabCache`: its operations
+`kept`          caches whose objects are a lower layer's own
 `kmalloc`       `Kmalloc`
 `debugged`      the slow path of caches that are debugged
 `debug`         what the debugging writes about objects, and when it looks

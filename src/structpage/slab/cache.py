@@ -12,24 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from structpage.arguments import an_int
+from structpage.arguments import a_bytes, an_int
 from structpage.core.slab.rows import (
     CACHE_ROW,
     DISCARDED,
+    GFP,
     NO_NODE,
     NULL,
     PAGE_OFFSET,
 )
 from structpage.core.slab.script import GFP_KERNEL
+from structpage.core.slab.slabs import PASSED_ON
 from structpage.core.status import CORRUPT, NO_MEMORY
 from structpage.errors import CacheInUse, InvalidArgument, OutOfMemory, must
 from structpage.frames import PAGE_SHIFT
+from structpage.machine import Machine
 from structpage.refusal import corruption
 from structpage.slab.debugged import SingleObjects
 from structpage.slab.finding import why_no_object
 from structpage.slab.shrinking import shrink_node
 from structpage.slab.state import CacheState
-from structpage.slab.tracks import Who
+from structpage.slab.tracks import Who, a_who
 from structpage.slab.views import ADDRESSES, SlabView
 
 
@@ -73,6 +76,10 @@ class SlabCache(CacheState):
         """
         if cpu not in self._cpus:
             self._cpu(cpu)
+        if gfp != GFP_KERNEL:
+            gfp = self._gfp(gfp)
+        if who is not None:
+            a_who(who)
         self._begin()
         if self._single is not None:
             address = self._single.alloc(cpu, self._node(node), self._gfp(gfp), who, asked)
@@ -101,8 +108,7 @@ class SlabCache(CacheState):
         node = self._slub.cpu_node[cpu] if node == NO_NODE else node
         number = store.make(self.number, gfp, cpu, node)
         if number == NO_MEMORY:
-            rule = f"with a block of order {self.geometry.min_order} for a slab of cache {self.name}"
-            raise OutOfMemory(must("free memory", rule, "without"))
+            raise OutOfMemory(self._why_no_slab(gfp, node))
         if number < 0:
             raise corruption(self.allocator)
         slab = SlabView(store, number)
@@ -117,10 +123,18 @@ class SlabCache(CacheState):
         store.link(number, self.starts.popleft() if self.starts else store.draw(self.number))
         return number
 
+    def _why_no_slab(self, gfp: int, node: int) -> str:
+        order = self.geometry.min_order
+        if isinstance(self.allocator, Machine):
+            bits = gfp & PASSED_ON | self._store.cache[self.number * CACHE_ROW + GFP]
+            return f"slab of cache {self.name}: {self.allocator._why_none(order, bits, node)}"
+        rule = f"a block of order {order} or more, in a zone that will do"
+        return must(f"free memory for a slab of cache {self.name}", rule, "less")
+
     def _construct(self, slab: SlabView, ctor: Callable[[int], bytes]) -> None:
         first, size = slab.first_object, self.geometry.size
         for address in range(first, first + slab.objects * size, size):
-            content = ctor(address)
+            content = a_bytes("what ctor returns", ctor(address))
             if len(content) > self.geometry.object_size:
                 rule = f"at most {self.geometry.object_size} bytes, as the object has"
                 raise InvalidArgument(must("what ctor returns", rule, len(content)))
@@ -137,6 +151,8 @@ class SlabCache(CacheState):
         """
         if cpu not in self._cpus:
             self._cpu(cpu)
+        if who is not None:
+            a_who(who)
         self._begin()
         if self._single is not None:
             self._single.free(an_int("address", address), cpu, who)
@@ -197,6 +213,7 @@ class SlabCache(CacheState):
 
         O(frames + objects).
         """
+        self.must_exist()
         self.layer.check()
         if self._single is not None:
             self._single.check()

@@ -8,11 +8,11 @@ from structpage.arguments import an_int
 from structpage.core.slab.rows import PAGE_OFFSET
 from structpage.errors import DoubleFree, InvalidObject, OutOfRange, must
 from structpage.frames import PAGE_SHIFT, PAGE_SIZE
+from structpage.slab.layer import Allocator, layer_over
 from structpage.slab.views import SlabView
 
 if TYPE_CHECKING:
     from structpage.slab.cache import SlabCache
-    from structpage.slab.layer import Allocator
 
 
 class Found(NamedTuple):
@@ -41,12 +41,12 @@ def find(allocator: Allocator, where: int) -> Found | None:
     What is below PAGE_OFFSET is taken as a PFN. Raises `OutOfRange` beyond the memory. O(1); O(orders) where tails
     are not stamped.
     """
+    layer = layer_over(allocator)
     where = an_int("address", where)
     address = where if where >= PAGE_OFFSET else PAGE_OFFSET + (where << PAGE_SHIFT)
     if not 0 <= address - PAGE_OFFSET < allocator.pages.frames * PAGE_SIZE:
         end = PAGE_OFFSET + allocator.pages.frames * PAGE_SIZE
         raise OutOfRange(must("address", f"from {PAGE_OFFSET:#x} to below {end:#x}, or a PFN", hex(where)))
-    layer = allocator.slabs
     number = layer.record_at(address) if layer else 0
     if layer is None or number == 0:
         return None
@@ -73,6 +73,7 @@ def why_no_object(cache: SlabCache, address: int) -> InvalidObject:
     if found.address is None:
         return InvalidObject(cache.name, address, rule, "one behind the last object of a slab")
     if found.offset:
-        what = f"{found.offset} bytes into" if found.offset > 0 else f"{-found.offset} bytes before"
-        return InvalidObject(cache.name, address, rule, f"one {what} the object at {found.address:#x}")
+        count = f"{abs(found.offset)} byte{'s' if abs(found.offset) > 1 else ''}"
+        what = f"{count} {'into' if found.offset > 0 else 'before'}"
+        return InvalidObject(cache.name, address, rule, f"one that is {what} the object at {found.address:#x}")
     return DoubleFree(cache.name, address, rule, "one that is free already")

@@ -4,7 +4,12 @@ It hangs on the allocator as `slabs`, made with the first cache. Its buffers lie
 nowhere as its metadata: a record is what the kernel keeps in the slab's own `struct page`.
 
 The policy of CPUs is a class of the core, by the version of the kernel. `Slub61` is what there is; another one stands
-on the same `Slabs`, and has `alloc`, `load`, `free`, `flush` and `open`.
+on the same `Slabs`, and has `alloc`, `load`, `free`, `flush` and `open`. That of 7.3 would be `Sheaves73`, in
+`core.slab.sheaves73`. A *sheaf* is an array of addresses of free objects, as many as the cache's sheaf capacity. Each
+CPU has a *main* sheaf, which its calls pop and push, and a *spare* one, swapped with it when it is empty or full; then
+they are exchanged with the *barn* of the CPU's node, which keeps full sheaves and empty ones, a few of each at most.
+The rows of CPUs would name the two sheaves, the rows of nodes the barn's, and below the barn objects come from the
+slabs of `Slabs.add_partial` and go back to them, as in 6.1.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ import numpy.typing as npt
 
 from structpage import mapping
 from structpage.allocator import BuddyAllocator
-from structpage.arguments import at_least, named
+from structpage.arguments import an_int, at_least, between, named
 from structpage.core.slab.rows import (
     CACHE_ROW,
     CACHES,
@@ -168,6 +173,16 @@ class SlabLayer:
         node: int = self.slub.cpu_node[cpu]
         return node
 
+    def a_cpu(self, cpu: int) -> int:
+        """Return the number of a CPU that there is; raises `InvalidArgument`."""
+        return between("cpu", cpu, 0, self.cpus - 1)
+
+    def a_node(self, node: int) -> int:
+        """Return the number of a node that has memory; raises `InvalidArgument`."""
+        if an_int("node", node) not in self.nodes:
+            raise InvalidArgument(must("node", f"one of {', '.join(map(str, self.nodes))}", node))
+        return node
+
     def nodes_from(self, node: int) -> list[int]:
         """Return the nodes by their distance from one, itself first."""
         rows = self.allocator.buffers["zonelist"].view(np.int64).reshape(-1, self.allocator.core.zones + 1)
@@ -209,14 +224,19 @@ class SlabLayer:
         check_layer(self)
 
 
+def layer_over(allocator: Allocator) -> SlabLayer | None:
+    """Return the slab layer over an allocator, `None` before its first cache; raises `InvalidArgument` for no allocator."""
+    if not isinstance(allocator, Allocator):
+        raise InvalidArgument(must("allocator", "a BuddyAllocator or a Machine", repr(allocator)))
+    return allocator.slabs
+
+
 def settled(allocator: Allocator, cpus: int | None, kernel: str | None) -> tuple[int, str]:
     """Return the number of CPUs and the kernel of the caches over an allocator, whether there is one yet or not.
 
     Raises `InvalidArgument` for others than its machine, or its caches, have; `UnknownName` for no kernel known.
     """
-    if not isinstance(allocator, Allocator):
-        raise InvalidArgument(must("allocator", "a BuddyAllocator or a Machine", repr(allocator)))
-    layer = allocator.slabs
+    layer = layer_over(allocator)
     if layer is not None:
         own_cpus, own_kernel = layer.cpus, layer.kernel
     elif isinstance(allocator, Machine):

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from structpage.core.slab.rows import CACHE_ROW, DISCARDED, FALLBACKS, MADE, NODE_ROW, NR_SLABS, TOTAL_OBJECTS
+from structpage.slab.layer import Allocator, layer_over
 
 if TYPE_CHECKING:
     from structpage.slab.cache import SlabCache
-    from structpage.slab.layer import Allocator
 
 COUNTS = ("active_objs", "num_objs", "objsize", "objperslab", "pagesperslab", "active_slabs", "num_slabs")
 """What a line of /proc/slabinfo has behind the name."""
@@ -29,7 +29,7 @@ least order for want of a better block."""
 
 def slab_table(allocator: Allocator) -> npt.NDArray[np.void]:
     """Return a row of `SLAB_TABLE` for each cache, newest first as the kernel lists them. O(partial slabs)."""
-    layer = allocator.slabs
+    layer = layer_over(allocator)
     caches = list(layer.caches.values())[::-1] if layer else []
     return np.array([_row(cache) for cache in caches], SLAB_TABLE)
 

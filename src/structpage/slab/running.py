@@ -16,6 +16,7 @@ from structpage.core.status import NO_MEMORY
 from structpage.errors import InvalidArgument, OutOfRange, must
 from structpage.refusal import corruption
 from structpage.slab.cache import SlabCache
+from structpage.slab.kept import KeptCache
 from structpage.slab.layer import SlabLayer
 from structpage.slab.views import unsigned_address
 
@@ -59,6 +60,9 @@ def _layer_of(caches: Sequence[SlabCache]) -> SlabLayer:
     if not caches or any(cache.layer is not caches[0].layer for cache in caches):
         raise InvalidArgument(must("caches", "one or more of one allocator", f"{len(caches)} caches"))
     for cache in caches:
+        cache.must_exist()
+        if isinstance(cache, KeptCache):
+            cache.refuse("asked for")
         if cache.geometry.debug or cache.ctor is not None:
             raise InvalidArgument(must(f"cache {cache.name}", "neither debugged nor constructed", "either"))
     return caches[0].layer

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
-from structpage.arguments import an_int, at_least, between
+from structpage.arguments import a_bytes, an_int, at_least, between
 from structpage.core.slab.rows import (
     CACHE_ROW,
     CPU_SLABS,
@@ -32,7 +32,7 @@ from structpage.core.slab.rows import (
 )
 from structpage.errors import InvalidArgument, LimitExceeded, must
 from structpage.frames import PAGE_SIZE
-from structpage.gfp import parse_gfp
+from structpage.gfp import a_gfp
 from structpage.refusal import corruption
 from structpage.slab.flags import SlabFlags
 from structpage.slab.layer import Allocator, cache_named, free_number, layer_of, settled
@@ -44,6 +44,8 @@ GFP_OF = {SlabFlags.CACHE_DMA: 0x01, SlabFlags.CACHE_DMA32: 0x04, SlabFlags.RECL
 """Flags for pages that follow from a cache's."""
 GFP_COMP = 0x40000
 MOST_WORD = (1 << 64) - 1
+MOST_NAME = 63
+"""Characters of a name: what a row of `slab_table` has room for."""
 
 
 class CacheState:
@@ -64,10 +66,13 @@ class CacheState:
         kernel: str | None = None,
     ) -> None:
         cpus, kernel = settled(allocator, cpus, kernel)
-        if not name or " " in name:
-            raise InvalidArgument(must("name", "a word, for files that list caches", repr(name)))
+        if not _is_word(name):
+            rule = f"one word of 1 to {MOST_NAME} printable characters, for files that list caches"
+            raise InvalidArgument(must("name", rule, repr(name)))
         if cache_named(allocator, name) is not None:
             raise InvalidArgument(must("name", "one that no cache has", repr(name)))
+        if ctor is not None and not callable(ctor):
+            raise InvalidArgument(must("ctor", "a function from an address to bytes", repr(ctor)))
         if not isinstance(size, Geometry):
             size = geometry(size, align=align, flags=flags, ctor=ctor is not None, cpus=cpus, kernel=kernel)
         if size.min_order > allocator.max_order:
@@ -114,22 +119,27 @@ class CacheState:
 
     def read(self, address: int, length: int | None = None) -> bytes:
         """Return `length` bytes from an address on, by default an object's; raises `OutOfRange` outside the memory."""
+        self.must_exist()
         length = self.geometry.object_size if length is None else at_least("length", length, 0)
         return self.layer.memory.read(0, an_int("address", address) - PAGE_OFFSET, length)
 
     def write(self, address: int, data: bytes) -> None:
         """Write bytes from an address on, whoever's they are; raises `OutOfRange` outside the memory."""
-        self.layer.memory.write(0, an_int("address", address) - PAGE_OFFSET, data)
+        self.must_exist()
+        content = data if isinstance(data, bytes) else a_bytes("data", data)
+        self.layer.memory.write(0, an_int("address", address) - PAGE_OFFSET, content)
 
     # Sizes that may be set
 
     @property
     def min_partial(self) -> int:
         """Partial slabs that a node keeps before it gives an empty one back; may be set."""
+        self.must_exist()
         return self._store.cache[self.number * CACHE_ROW + MIN_PARTIAL]
 
     @min_partial.setter
     def min_partial(self, slabs: int) -> None:
+        self.must_exist()
         self.geometry = replace(self.geometry, min_partial=at_least("min_partial", slabs, 0))
         self._store.cache[self.number * CACHE_ROW + MIN_PARTIAL] = slabs
 
@@ -143,6 +153,7 @@ class CacheState:
 
     @cpu_partial.setter
     def cpu_partial(self, objects: int) -> None:
+        self.must_exist()
         objects = at_least("cpu_partial", objects, 0)
         if objects and self.geometry.debug:
             raise InvalidArgument(must("cpu_partial of a cache that is debugged", "0", objects))
@@ -159,7 +170,8 @@ class CacheState:
 
         O(slabs of the CPUs).
         """
-        for one in self._cpus if cpu is None else (self._cpu(cpu),):
+        self.must_exist()
+        for one in range(self.layer.cpus) if cpu is None else (self._cpu(cpu),):
             if self._slub.flush(self.number, one, one):
                 raise corruption(self.allocator)
 
@@ -173,11 +185,13 @@ class CacheState:
     @property
     def slabs(self) -> list[SlabView]:
         """All slabs, in the order of their records' numbers. O(slabs of all caches)."""
+        self.must_exist()
         views = (SlabView(self._store, number) for number in self.layer.records().tolist())
         return [view for view in views if view.cache == self.number]
 
     def partial(self, node: int = 0) -> list[SlabView]:
         """Return a node's partial list, head to tail."""
+        self.must_exist()
         return [SlabView(self._store, number) for number in self.layer.partial(self.number, self._node(node))]
 
     def cpu_slab(self, cpu: int = 0) -> tuple[SlabView | None, list[int], list[SlabView]]:
@@ -192,6 +206,8 @@ class CacheState:
         return len(self.live)
 
     def __repr__(self) -> str:
+        if self.is_destroyed():
+            return f"<SlabCache {self.name}: destroyed>"
         slabs = self.slabs
         total = sum(slab.objects for slab in slabs)
         return (
@@ -202,27 +218,33 @@ class CacheState:
     def _repr_html_(self) -> str:
         rows = [
             (slab.number, slab.pfn, slab.order, slab.node, slab.inuse, slab.objects, "yes" if slab.frozen else "")
-            for slab in self.slabs
+            for slab in (() if self.is_destroyed() else self.slabs)
         ]
         return html_table(repr(self).strip("<>"), ("slab", "PFN", "order", "node", "in use", "objects", "frozen"), rows)
 
     # Arguments
 
+    def is_destroyed(self) -> bool:
+        """Whether `destroy` ended the cache; another may have its number then."""
+        return self.layer.caches.get(self.number) is not self
+
+    def must_exist(self) -> None:
+        """Raise `InvalidArgument` if the cache was destroyed."""
+        if self.is_destroyed():
+            raise InvalidArgument(must(f"cache {self.name}", "used before it is destroyed", "after"))
+
     def _cpu(self, cpu: int) -> int:
-        if self.layer.caches.get(self.number) is not self:
-            raise InvalidArgument(must(f"cache {self.name}", "one that was not destroyed", "destroyed"))
-        return between("cpu", cpu, 0, self.layer.cpus - 1)
+        self.must_exist()
+        return self.layer.a_cpu(cpu)
 
     def _node(self, node: int | None) -> int:
-        if node is None:
-            return NO_NODE
-        if an_int("node", node) not in self.layer.nodes:
-            raise InvalidArgument(must("node", f"one of {', '.join(map(str, self.layer.nodes))}", node))
-        return node
+        return NO_NODE if node is None else self.layer.a_node(node)
 
-    @staticmethod
-    def _gfp(gfp: int | str) -> int:
-        return parse_gfp(gfp) if isinstance(gfp, str) else between("gfp", gfp, 0, (1 << 32) - 1)
+    _gfp = staticmethod(a_gfp)
+
+
+def _is_word(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= MOST_NAME and name.isprintable() and " " not in name
 
 
 def _secret(hardened: bool | int, rng: Random) -> int | None:

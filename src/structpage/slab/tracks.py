@@ -13,6 +13,8 @@ import struct
 import sys
 from typing import NamedTuple
 
+from structpage.arguments import at_least, between
+from structpage.errors import InvalidArgument, must
 from structpage.slab.addresses import TEXT
 
 _TRACK = struct.Struct("<QIii4xQ")
@@ -28,6 +30,19 @@ class Who(NamedTuple):
     pid: int = 0
     when: int | None = None
     """In jiffies; `None` for one more than at the call before."""
+
+
+def a_who(who: Who) -> Who:
+    """Return who makes a call, if a track can note it; raises `InvalidArgument`."""
+    if not isinstance(who, Who):
+        raise InvalidArgument(must("who", "a Who", repr(who)))
+    if not (who.caller is None or isinstance(who.caller, str)):
+        between("caller of who", who.caller, 0, (1 << 64) - 1)
+    between("cpu of who", who.cpu, 0, (1 << 31) - 1)
+    between("pid of who", who.pid, 0, (1 << 31) - 1)
+    if who.when is not None:
+        at_least("when of who", who.when, 0)
+    return who
 
 
 class Track(NamedTuple):

@@ -14,6 +14,9 @@ Followed: Linux 6.1 mm/slub.c, `slab_alloc_node`, `___slab_alloc`, `get_freelist
 `get_any_partial`, `acquire_slab`, `put_cpu_partial`, `__unfreeze_partials`, `deactivate_slab`, `do_slab_free`,
 `__slab_free`, with CONFIG_SLUB_CPU_PARTIAL.
 
+7.3 has no CPU slab and no CPU partial list. A policy of it would stand beside this one: of each cache, per CPU a main
+and a spare sheaf, and per node a barn of full and of empty sheaves (`structpage.slab.layer`), over the same `slabs`.
+
 Not modelled: slabs of memory reserves (pfmemalloc); that 23 in 1024 searches do not look at other nodes.
 """
 
