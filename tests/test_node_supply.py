@@ -4,11 +4,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structpage import BootstrapError, Machine, Memblock, OutOfMemory
+from structpage import (
+    BootstrapError,
+    CorruptionError,
+    InvalidArgument,
+    InvalidObject,
+    Kmalloc,
+    Machine,
+    Memblock,
+    OutOfMemory,
+)
+from structpage.core.placements.nodes import SPARE
 from structpage.experiments.bootstrap import ANY_FRAME, fill_and_empty, highmem_wall, reserve_to_empty, smallest_reserve
 from structpage.machine.asked import GFP_KERNEL
 from structpage.machine.supply import CACHE, RULES
 from structpage.placing import declared, placement_class, placement_names
+from structpage.slab import ALLOC, run_requests
 
 NODED = [name for name in placement_names() if declared(placement_class(name)).node_bytes]
 RESERVE = 64
@@ -185,3 +196,35 @@ def test_any_calls_leave_lists_and_nodes_whole(placement, rule, data):
         )
         assert supply.total - supply.spare == listed
     assert supply.nodes.state[6] == 0  # never dry
+
+
+def test_nodes_are_nobody_elses_objects():
+    machine = Machine.boot("64M", NODED[0], nodes="while-freeing", reserve=RESERVE)
+    for pfn in [machine.alloc_pages() for _ in range(500)]:
+        machine.free_pages(pfn)
+    cache = next(cache for cache in machine.slabs.caches.values() if cache.name == CACHE)
+    address, objects = cache.objects[0], cache.objects
+    told = f"objects of cache {CACHE} must be left to the machine's supply of nodes, not "
+    for call, what in ((cache.alloc, "allocated"), (cache.destroy, "destroyed with them")):
+        with pytest.raises(InvalidArgument, match=f"^{told}{what}$"):
+            call()
+    with pytest.raises(InvalidArgument, match=f"^{told}asked for$"):
+        run_requests([cache], [ALLOC], [0], [0])
+    for free in (cache.free, Kmalloc(machine).free):
+        with pytest.raises(InvalidObject, match=r"must be left to the machine's supply of nodes, not freed$"):
+            free(address)
+    assert cache.objects == objects
+    machine.check()
+    cache.take(GFP_KERNEL)
+    rule = f"^objects in use of cache {CACHE} must be {len(objects)}, not {len(objects) + 1}$"
+    with pytest.raises(CorruptionError, match=rule):
+        machine.check()
+
+
+def test_spare_nodes_are_counted():
+    machine = Machine.boot("64M", NODED[0], reserve=RESERVE)
+    supply = machine.supply
+    supply.check()
+    supply.nodes.state[SPARE] = supply.total + 1
+    with pytest.raises(CorruptionError, match=f"^spare nodes must be between 0 and {supply.total}, not "):
+        supply.check()

@@ -4,7 +4,7 @@ from unittest.mock import patch
 
 import pytest
 from helpers import says
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from structpage import InvalidArgument, Memblock, OutOfMemory, StructPageError
@@ -47,8 +47,7 @@ OF_RESERVED = ("reserve", "free", "set_node_reserved")
 
 @pytest.mark.parametrize("name", CALLS)
 def test_two_full_arrays_and_room_for_one_longer(name):
-    # Two pages are one longer array: that of memory, which has to be reserved, for which there is no room then. One page is
-    # none: a longer array of reserved regions would otherwise do.
+    # Two pages are a longer array: that of memory. It has to be reserved, and for that there is no room any more.
     memblock = both_full(PAGE if name in OF_RESERVED else 2 * PAGE)
     before = state(memblock)
     with pytest.raises(OutOfMemory):
@@ -91,6 +90,7 @@ calls = st.one_of(
 )
 
 
+@settings(max_examples=100)
 @given(st.integers(1, PAGES), st.integers(1, 4), st.booleans(), st.lists(calls, min_size=10, max_size=40))
 def test_a_call_that_fails_changes_nothing(pages, room, bottom_up, made):
     with patch("structpage.boot.regions.INIT_REGIONS", room):

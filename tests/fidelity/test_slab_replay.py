@@ -270,7 +270,7 @@ def test_an_allocator_that_is_taken_or_too_small():
     result = replay_slab(events, states=states)
     with pytest.raises(InvalidArgument, match=r"^name must be one that no cache has, not "):
         replay_slab(events, states=states, allocator=result.allocator)
-    with pytest.raises(OutOfMemory, match=r"^free memory must be with a block of order "):
+    with pytest.raises(OutOfMemory, match=r"^free memory for a slab of cache "):
         replay_slab(events, states=states, allocator=BuddyAllocator(1, max_order=3))
 
 

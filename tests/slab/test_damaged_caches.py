@@ -149,3 +149,21 @@ def test_an_overflow_of_kmalloc_memory_is_found_behind_the_class(beyond):
         kmalloc.free(address)
     assert (caught.value.cache, caught.value.field) == ("kmalloc-64", "Right Redzone")
     assert caught.value.address == address + 64
+
+
+@pytest.mark.parametrize("hardened", [False, True])
+def test_check_reports_a_damaged_free_pointer_and_cuts_the_list_there(hardened):
+    cache = cache_of(48, hardened=hardened)
+    objects = [cache.alloc() for _ in range(5)]
+    for address in objects[:3]:
+        cache.free(address)
+    lost = cache.slabs[0].objects - 5 + 1
+    cache.write(objects[1] + cache.geometry.offset, b"\x55" * 8)
+    with pytest.raises(SlabCorruption, match="free pointer at offset") as found:
+        cache.check()
+    assert found.value.object == objects[1]
+    assert "Freechain corrupt" in found.value.report
+    slab = cache.slabs[0]
+    assert slab.free_objects() == [objects[2], objects[1]]
+    assert slab.inuse == 2 + lost
+    cache.layer.check()

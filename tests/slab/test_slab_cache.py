@@ -247,7 +247,7 @@ def test_without_memory_nothing_changes():
     buddy = BuddyAllocator(2)
     cache = SlabCache(buddy, "cache", 2048)
     held = [cache.alloc() for _ in range(4)]
-    rule = "free memory must be with a block of order 0 for a slab of cache cache, not without"
+    rule = "free memory for a slab of cache cache must be a block of order 0 or more, in a zone that will do, not less"
     with pytest.raises(OutOfMemory, match=says(rule)):
         cache.alloc()
     buddy.check()
@@ -321,9 +321,7 @@ def test_a_cache_that_was_destroyed_is_of_no_use():
     cache = SlabCache(BuddyAllocator(16), "cache", 64)
     cache.destroy()
     for call in (cache.alloc, cache.shrink, cache.destroy, lambda: cache.free(PAGE_OFFSET)):
-        with pytest.raises(
-            InvalidArgument, match=says("cache cache must be one that was not destroyed, not destroyed")
-        ):
+        with pytest.raises(InvalidArgument, match=says("cache cache must be used before it is destroyed, not after")):
             call()
 
 
@@ -339,7 +337,7 @@ def refused_frees():
     return cache, [
         (held[0][0], DoubleFree, in_use, "one that is free already"),
         (its, InvalidObject, f"{in_use}: free it to its own", "one of cache other"),
-        (address + 8, InvalidObject, in_use, f"one 8 bytes into the object at {address:#x}"),
+        (address + 8, InvalidObject, in_use, f"one that is 8 bytes into the object at {address:#x}"),
         (PAGE_OFFSET + (40 << 12), InvalidObject, in_use, "an address that is in no slab"),
         (PAGE_OFFSET + (400 << 12), InvalidObject, in_use, "an address that is in no slab"),
         (3, InvalidObject, in_use, "an address that is in no slab"),
@@ -362,7 +360,8 @@ def test_bad_frees_say_what_is_there():
         ({"size": 0}, InvalidArgument, "object size must be at least 1, not 0"),
         ({"size": 1 << 23}, LimitExceeded, "object size must be at most 4194304 bytes, not 8388608"),
         ({"align": 24}, InvalidArgument, "align must be 0 or a power of two up to 4194304, not 24"),
-        ({"name": "a b"}, InvalidArgument, "name must be a word, for files that list caches, not 'a b'"),
+        ({"name": "a b"}, InvalidArgument, "name must be one word of 1 to 63 printable characters, "
+                               "for files that list caches, not 'a b'"),
         ({"name": "taken"}, InvalidArgument, "name must be one that no cache has, not 'taken'"),
         ({"flags": "Q"}, InvalidArgument, "slub_debug letter must be one of F, Z, P, U, -, not 'Q'"),
         ({"cpus": 3}, InvalidArgument, "cpus must be 2, as the allocator's caches have, not 3"),

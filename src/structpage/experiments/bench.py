@@ -68,8 +68,8 @@ class Effort(NamedTuple):
         return self.operations * times, max(self.runs // times, 3)
 
 
-FAST = Effort(300_000, runs=11, grows=True)
-EFFORTS = {"compiled": FAST, TWIN: FAST, "plain": Effort(15_000), "probed": Effort(2_000), "checked": Effort(400)}
+FAST = Effort(300_000, runs=9, grows=True)
+EFFORTS = {"compiled": FAST, TWIN: FAST, "plain": Effort(10_000), "probed": Effort(1_000), "checked": Effort(300)}
 PEER = Effort(10_000)
 WALKED = 10_000
 """Operations of a script for a placement whose removals walk, at most."""

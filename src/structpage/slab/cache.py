@@ -214,6 +214,6 @@ class SlabCache(CacheState):
         O(frames + objects).
         """
         self.must_exist()
-        self.layer.check()
         if self._single is not None:
             self._single.check()
+        self.layer.check()

@@ -1,7 +1,7 @@
 """`Kmalloc`: caches of the usual sizes, and whole pages for what is larger.
 
-Followed: Linux 6.1 mm/slab_common.c, `create_kmalloc_caches`, `__do_kmalloc_node`, `kfree`, `ksize`, `kmalloc_fix_flags`; the types of
-caches by include/linux/slab.h, `kmalloc_type`.
+Followed: Linux 6.1 mm/slab_common.c, `create_kmalloc_caches`, `__do_kmalloc_node`, `kfree`, `ksize`,
+`kmalloc_fix_flags`; the types of caches by include/linux/slab.h, `kmalloc_type`.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Kmalloc:
             self.allocator.free_pages(pfn, None, cpu)
 
     def ksize(self, address: int) -> int:
-        """Return the bytes that may be used at an address that `alloc` returned, 0 for no object; raises `InvalidObject`."""
+        """Return the bytes that may be used at an address that `alloc` returned, 0 for none; raises `InvalidObject`."""
         address = an_int("address", address)
         if address in (0, ZERO_SIZE_PTR):
             return 0

@@ -225,7 +225,7 @@ class SlabLayer:
 
 
 def layer_over(allocator: Allocator) -> SlabLayer | None:
-    """Return the slab layer over an allocator, `None` before its first cache; raises `InvalidArgument` for no allocator."""
+    """Return the slab layer over an allocator, `None` before its first cache; raises `InvalidArgument`."""
     if not isinstance(allocator, Allocator):
         raise InvalidArgument(must("allocator", "a BuddyAllocator or a Machine", repr(allocator)))
     return allocator.slabs
