@@ -69,7 +69,8 @@ class AllocatorState:
         self.section_order = between("section_order", section_order, 0, 62)
         self.zones = validated(zones, pages.frames)
         slots = max(zone.number for zone in self.zones) + 1
-        lists = (slots << LANE_SHIFT) * (max_order + 1) + more_lists
+        self._zone_lists = (slots << LANE_SHIFT) * (self.max_order + 1)
+        lists = self._zone_lists + more_lists
         placing.check_limits(cls, pages, max_order, lists)
         self.stamp = named("stamp", stamp, STAMPS)
         self.placement = registry.name_of(BUILTIN, cls)
@@ -118,8 +119,7 @@ class AllocatorState:
 
     def _order_of(self, lst: int) -> int:
         # The order of the blocks on a list; of lists after those of the zones nothing is known.
-        lists = (max(zone.number for zone in self.zones) + 1 << LANE_SHIFT) * (self.max_order + 1)
-        return lst % (self.max_order + 1) if lst < lists else 0
+        return lst % (self.max_order + 1) if lst < self._zone_lists else 0
 
     def _new_buffer(self, name: str, words: int) -> Buffer:
         if name in self.buffers:

@@ -130,10 +130,9 @@ class MachineState(AllocatorState):
         self._build_machine(slots, int(last_resort))
 
     def _order_of(self, lst: int) -> int:
-        lists = (max(zone.number for zone in self.zones) + 1 << LANE_SHIFT) * (self.max_order + 1)
-        if lst < lists:
+        if lst < self._zone_lists:
             return super()._order_of(lst)
-        place = (lst - lists) % LISTS
+        place = (lst - self._zone_lists) % LISTS
         return place // percpu.TYPES_KEPT if place < LISTS - 2 else self.pageblock_order
 
     def _build_machine(self, slots: int, last_resort: int) -> None:
